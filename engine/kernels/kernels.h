@@ -1,0 +1,107 @@
+/* kernels.h - the reference of every arithmetic operation: maths, shapes, aliasing.
+ *
+ * A kernel table is a struct of function pointers. kvass_kernels_get() copies the scalar table, which
+ * is complete and is the truth, and lets each allowed instruction set overwrite the entries it has.
+ * Tables are const and can live side by side in one process.
+ *
+ * Rules for every implementation:
+ *  - pointers need only the alignment of their element type; any length >= 0; inputs are unchanged;
+ *    nothing is read or written outside the stated ranges; outputs alias inputs only where said;
+ *  - one row's bits depend on that row's values alone: not on the other rows of the call, not on
+ *    where a row stands in it, not on how a caller splits rows over calls or threads;
+ *  - an element's bits do not depend on its lane: tails go through the same vector code, masked;
+ *  - accumulation is in f32; NaN and infinity come out as IEEE arithmetic gives them.
+ */
+#ifndef KVASS_KERNELS_H
+#define KVASS_KERNELS_H
+
+#include "engine/base/tensor.h"
+
+typedef struct kvass_kernels {
+    const char *name; /* of the best instruction set in it: "scalar", "avx2" */
+
+    /* Rows row0 .. row1-1 of a product with m vectors at once, one entry per weight dtype:
+     *   y[i*ldy + r] = sum_k w[r, k] * x[i*ldx + k]       0 <= i < m, row0 <= r < row1
+     * w[n_out, n_in] with rows row_bytes apart. m = 1 is the matrix-vector product; for larger m every
+     * y row has the bits that m = 1 gives. n_in is a multiple of the dtype's block. */
+    void (*matmul[KVASS_N_DTYPES])(const void *w, size_t row_bytes, int32_t n_in, int32_t row0,
+                                   int32_t row1, const float *x, int32_t ldx, int32_t m, float *y,
+                                   int32_t ldy);
+
+    /* out[n] = the values of n stored elements; n is a multiple of the dtype's block */
+    void (*widen[KVASS_N_DTYPES])(const void *in, int32_t n, float *out);
+
+    /* out[n] = x[n] rounded to f16, to nearest even */
+    void (*narrow_f16)(const float *x, int32_t n, uint16_t *out);
+
+    /* sum_i a[i] * b[i] */
+    float (*dot)(const float *a, const float *b, int32_t n);
+
+    /* y[n] = x * w / sqrt(mean(x^2) + eps); w[n]; y may be x. Zhang & Sennrich 2019. */
+    void (*rmsnorm)(const float *x, const float *w, int32_t n, float eps, float *y);
+
+    /* y[n] = (x - mean) / sqrt(variance + eps) * w + b; w[n]; b[n] or NULL; y may be x. Variance is the
+     * mean squared distance from the mean, in a second pass. */
+    void (*layernorm)(const float *x, const float *w, const float *b, int32_t n, float eps, float *y);
+
+    /* max of s[n], n >= 1; NaN if any element is NaN */
+    float (*max)(const float *s, int32_t n);
+
+    /* s[i] = exp(s[i] - max); returns their sum. The bits depend on n and the values alone. */
+    float (*exp_sum)(float *s, int32_t n, float max);
+
+    /* s[n] = softmax(s), n >= 1; in place */
+    void (*softmax)(float *s, int32_t n);
+
+    /* Rotate the first n_rot values of each head of x[n_heads, head_dim] in place, pairing i with
+     * i + n_rot/2 ("rotate half"): (a, b) -> (a*cos - b*sin, b*cos + a*sin);
+     * cos[n_rot/2], sin[n_rot/2] of this row's position. Su et al. 2021. */
+    void (*rope)(float *x, int32_t n_heads, int32_t head_dim, int32_t n_rot, const float *cos,
+                 const float *sin);
+
+    /* in place on x[n]; gelu_tanh is GPT-2's "gelu_new", gelu_erf the exact one */
+    void (*silu)(float *x, int32_t n);
+    void (*gelu_tanh)(float *x, int32_t n);
+    void (*gelu_erf)(float *x, int32_t n);
+    void (*relu)(float *x, int32_t n);
+
+    /* y[i] += x[i], y[i] *= x[i], y[i] *= s */
+    void (*add)(float *y, const float *x, int32_t n);
+    void (*mul)(float *y, const float *x, int32_t n);
+    void (*scale)(float *y, float s, int32_t n);
+
+    /* Cache rows, stored as f32 or f16, row j at rows + j*head_dim. n_q query heads read the same rows.
+     * kv_dot: scores[g*ld_scores + j] = scale * sum_d q[g*head_dim + d] * rows[j, d]
+     * kv_acc: out[g*head_dim + d] += sum_j w[g*ld_w + j] * rows[j, d], added strictly in order of j:
+     *         splitting the rows over calls leaves the bits as they are. */
+    void (*kv_dot_f32)(const float *q, int32_t n_q, int32_t head_dim, const float *rows,
+                       int32_t n_rows, float scale, float *scores, int32_t ld_scores);
+    void (*kv_acc_f32)(const float *w, int32_t ld_w, int32_t n_q, int32_t head_dim,
+                       const float *rows, int32_t n_rows, float *out);
+    void (*kv_dot_f16)(const float *q, int32_t n_q, int32_t head_dim, const uint16_t *rows,
+                       int32_t n_rows, float scale, float *scores, int32_t ld_scores);
+    void (*kv_acc_f16)(const float *w, int32_t ld_w, int32_t n_q, int32_t head_dim,
+                       const uint16_t *rows, int32_t n_rows, float *out);
+
+    /* c[m, n] = alpha * a[m, k] . b[n, k]^T + beta * c; row strides lda, ldb, ldc. beta 0 ignores c.
+     * OpenBLAS where built with it: call it inside the team only (see team.h); its bits may depend
+     * on m. */
+    void (*gemm_nt)(int32_t m, int32_t n, int32_t k, float alpha, const float *a, int32_t lda,
+                    const float *b, int32_t ldb, float beta, float *c, int32_t ldc);
+    /* c[m, n] = alpha * a[m, k] . b[k, n] + beta * c */
+    void (*gemm_nn)(int32_t m, int32_t n, int32_t k, float alpha, const float *a, int32_t lda,
+                    const float *b, int32_t ldb, float beta, float *c, int32_t ldc);
+} kvass_kernels;
+
+/* What this CPU can run, as a mask of kvass_isa. */
+uint32_t kvass_kernels_cpu_isa(void);
+
+/* The table for the instruction sets in `mask` that the CPU has. */
+kvass_kernels kvass_kernels_get(uint32_t mask);
+
+/* Each implementation file's part of kvass_kernels_get. */
+void kvass_kernels_fill_scalar(kvass_kernels *k);
+void kvass_kernels_fill_avx2(kvass_kernels *k);
+void kvass_kernels_fill_gemm(kvass_kernels *k); /* gemm_blas.c, or gemm_own.c without BLAS */
+
+#endif

@@ -1,0 +1,115 @@
+/* model.h - a checkpoint bound into layer blocks: what the engine runs.
+ * Pure data: dimensions, a spec per layer, views of weights. Immutable after kvass_model_open and
+ * shared by any number of contexts. The engine reads it and never learns which family it was.
+ *
+ * Dimensions: q_dim = n_heads * head_dim, kv_dim = n_kv_heads * head_dim.
+ */
+#ifndef KVASS_MODEL_MODEL_H
+#define KVASS_MODEL_MODEL_H
+
+#include "engine/base/tensor.h"
+#include "model/checkpoint.h"
+
+#define KVASS_MAX_EOS 8
+
+typedef enum kvass_norm_kind { KVASS_NORM_RMS, KVASS_NORM_LAYER } kvass_norm_kind;
+
+/* How a block joins its two branches to the residual x:
+ *   pre       x += attn(norm1 x);          x += mlp(norm2 x)
+ *   parallel  x += attn(norm1 x) + mlp(norm2 x)   (one shared norm when mlp_norm is absent)
+ *   post      x += norm1(attn x);          x += norm2(mlp x)
+ *   sandwich  x += post1(attn(norm1 x));   x += post2(mlp(norm2 x)) */
+typedef enum kvass_block_kind {
+    KVASS_BLOCK_PRE, KVASS_BLOCK_PARALLEL, KVASS_BLOCK_POST, KVASS_BLOCK_SANDWICH
+} kvass_block_kind;
+
+/* plain: w_down(act(w_up x));  gated: w_down(act(w_gate x) * w_up x) */
+typedef enum kvass_mlp_kind { KVASS_MLP_PLAIN, KVASS_MLP_GATED } kvass_mlp_kind;
+
+typedef enum kvass_act_kind {
+    KVASS_ACT_SILU, KVASS_ACT_GELU_TANH, KVASS_ACT_GELU_ERF, KVASS_ACT_RELU, KVASS_N_ACTS
+} kvass_act_kind;
+
+typedef enum kvass_position_kind {
+    KVASS_POSITION_NONE, KVASS_POSITION_LEARNED, KVASS_POSITION_ROPE
+} kvass_position_kind;
+
+typedef enum kvass_rope_scaling {
+    KVASS_ROPE_PLAIN,  /* theta^(-2i/n_rot) */
+    KVASS_ROPE_LINEAR, /* divided by factor */
+    KVASS_ROPE_LLAMA3  /* long wavelengths divided by factor, a smooth blend between */
+} kvass_rope_scaling;
+
+/* What rotates a layer's queries and keys; engine/rope.c turns it into frequencies. n_rot 0: nothing. */
+typedef struct kvass_rope_spec {
+    int32_t n_rot;        /* leading values of each head that turn; even */
+    double theta;
+    kvass_rope_scaling scaling;
+    double factor;        /* linear, llama3 */
+    double low_freq_factor, high_freq_factor; /* llama3 */
+    int32_t original_ctx; /* llama3 */
+} kvass_rope_spec;
+
+typedef struct kvass_layer_spec {
+    kvass_norm_kind norm;
+    kvass_block_kind block;
+    kvass_mlp_kind mlp;
+    kvass_act_kind act;
+    kvass_rope_spec rope;
+    float attn_scale;   /* of q.k; usually 1/sqrt(head_dim) */
+    int32_t window;     /* keys a query sees, itself included; 0 = all */
+    int32_t owner;      /* the layer whose K and V this one reads; itself unless shared */
+} kvass_layer_spec;
+
+typedef struct kvass_config {
+    int32_t n_layers, dim, n_heads, n_kv_heads, head_dim, ffn_dim, n_vocab;
+    int32_t n_ctx;         /* trained context */
+    float norm_eps;
+    kvass_norm_kind final_norm;
+    kvass_position_kind position;
+    float embed_scale, residual_scale, logit_scale; /* 1 unless the family says so */
+    bool tied;             /* lm_head is the token embedding */
+    int32_t bos;           /* -1 = none */
+    int32_t eos[KVASS_MAX_EOS], n_eos;
+} kvass_config;
+
+/* w[n], b[n] in f32; b NULL when absent, w NULL when the norm itself is absent */
+typedef struct kvass_norm {
+    const float *w, *b;
+} kvass_norm;
+
+/* y[n_out] = w . x[n_in] + b; b NULL when absent */
+typedef struct kvass_linear {
+    kvass_weight w;
+    const float *b;
+} kvass_linear;
+
+typedef struct kvass_layer {
+    kvass_layer_spec spec;
+    kvass_norm attn_norm;         /* [dim] */
+    kvass_linear wq;              /* [q_dim, dim] */
+    kvass_linear wk, wv;          /* [kv_dim, dim]; absent when spec.owner is another layer */
+    kvass_linear wo;              /* [dim, q_dim] */
+    kvass_norm mlp_norm;          /* [dim] */
+    kvass_linear w_gate, w_up;    /* [ffn_dim, dim]; w_gate absent for plain */
+    kvass_linear w_down;          /* [dim, ffn_dim] */
+} kvass_layer;
+
+struct kvass_model {
+    kvass_config config;
+    kvass_layer *layers;          /* layers[n_layers] */
+    kvass_weight tok_embed;       /* [n_vocab, dim] */
+    kvass_weight pos_embed;       /* [n_ctx, dim]; absent unless position is learned */
+    kvass_norm final_norm;        /* [dim] */
+    kvass_linear lm_head;         /* [n_vocab, dim]; tok_embed again when tied */
+    const struct kvass_family *family;
+    kvass_checkpoint *ckpt;       /* directory, configuration, warnings */
+    bool header_only;             /* no weight was read: data pointers are NULL */
+    int64_t n_params;
+    size_t weight_bytes;
+    uint64_t fingerprint;
+    void **blocks;                /* blocks[n_blocks]: weights this model owns; freed at close */
+    int32_t n_blocks;
+};
+
+#endif
