@@ -20,7 +20,7 @@ static void *failing_realloc(void *old, size_t n_bytes)
 static uint64_t weak_hash(const char *key, size_t n_bytes, uint64_t seed)
 {
     (void)seed;
-    return n_bytes >= 4 ? (uint64_t)(key[n_bytes - 4] & 63) : 0;
+    return n_bytes >= 4 ? (uint64_t)(key[n_bytes - 4] & 63) << 20 : 0;
 }
 #define KVASS_MAP_HASH weak_hash
 #endif
