@@ -152,6 +152,11 @@ typedef struct kvass_tensor_info {
 KVASS_API kvass_status kvass_model_get_tensor(const kvass_model *model, int32_t i,
                                               kvass_tensor_info *info, kvass_error *err);
 
+/* Bytes [offset, offset + n_bytes) of the i-th tensor as its file stores them, into buf[n_bytes]; works
+ * for a header_only model, too. INVALID when i or the range is out of bounds, IO, FORMAT. */
+KVASS_API kvass_status kvass_model_read_tensor(const kvass_model *model, int32_t i, size_t offset,
+                                               void *buf, size_t n_bytes, kvass_error *err);
+
 /* ---- context --------------------------------------------------------------------------------- */
 
 typedef struct kvass_context kvass_context;
@@ -175,6 +180,9 @@ typedef enum kvass_isa {
     KVASS_ISA_SCALAR = 0,     /* portable C, always there */
     KVASS_ISA_AVX2 = 1 << 0   /* AVX2 + FMA + F16C */
 } kvass_isa;
+
+/* Name of the kernel table that a context with this mask would use on this CPU: "scalar", "avx2". */
+KVASS_API const char *kvass_isa_name(uint32_t isa);
 
 typedef struct kvass_context_options {
     size_t struct_size;    /* set by kvass_context_options_default() */
