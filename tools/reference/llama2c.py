@@ -136,7 +136,7 @@ class Tokenizer:
             self.ids.setdefault(piece, i)
 
     def encode(self, text):
-        """text: bytes. BOS, a space and the text's characters; then, until no pair of neighbours is a
+        """text: bytes. BOS, a space and the text's characters; then, until no two neighbours make a
         piece, the pair with the highest score (the first of equals) becomes one."""
         ids = [1]
         for char in (" " + text.decode("utf-8", "surrogateescape")) if text else "":

@@ -18,11 +18,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import (AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig,
                           LlamaForCausalLM)
+from transformers.utils.logging import disable_progress_bar
 
 import golden
 import llama2c
 import oracle
 import stories
+
+disable_progress_bar()
 
 LLAMA3 = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 64}
