@@ -1,0 +1,221 @@
+/* attn_decode.c - the cached single-token path: one query row against all it may see.
+ * An item is (row, KV head): its n_group query heads read the same keys and values, once. Items are
+ * dealt to the team; when there are too few to go round, the segments of each item are, and the
+ * partial results are merged afterwards in segment order, which is what a lone thread does as it
+ * goes.
+ */
+#include "engine/attention.h"
+
+#include <string.h>
+
+/* softmax over one segment for the n_group heads of an item */
+typedef struct segment_result {
+    float *max, *sum; /* [n_group] */
+    float *out;       /* [n_group, head_dim], not yet divided by sum */
+} segment_result;
+
+/* One query row and KV head, and where its keys lie. */
+typedef struct decode_item {
+    const float *q; /* [n_group, head_dim] */
+    float *ao;      /* [n_group, head_dim] */
+    const void *keys, *values;
+    const kv_span *spans;
+    int32_t n_spans, n_segments;
+} decode_item;
+
+int32_t kvass_attn_split_items(int32_t n_threads)
+{
+    return n_threads > 1 ? 4 * n_threads - 1 : 0;
+}
+
+size_t kvass_attn_partial_floats(int32_t n_group, int32_t head_dim)
+{
+    return (size_t)n_group * ((size_t)head_dim + 2);
+}
+
+static segment_result result_at(float *floats, int32_t n_group)
+{
+    return (segment_result){floats, floats + n_group, floats + 2 * (size_t)n_group};
+}
+
+/* the part of `span` inside segment s; false if none */
+static bool clip(kv_span span, int32_t s, kv_span *part)
+{
+    int32_t lo = s * KVASS_SEGMENT_ROWS, hi = lo + KVASS_SEGMENT_ROWS;
+    int32_t begin = span.pos > lo ? span.pos : lo;
+    int32_t end = span.pos + span.n_rows < hi ? span.pos + span.n_rows : hi;
+    if (begin >= end) {
+        return false;
+    }
+    *part = (kv_span){span.row + (begin - span.pos), end - begin, begin};
+    return true;
+}
+
+static void attend_segment(const kvass_context *ctx, const kvass_block *block,
+                           const decode_item *item, int32_t s, float *scores, segment_result r)
+{
+    const kvass_kernels *k = &ctx->kernels;
+    const kv_store_ops *store = ctx->pool.store;
+    int32_t head_dim = ctx->model->config.head_dim, n_group = ctx->n_group, n = 0;
+    kv_span part;
+    /* scores[n_group, n]: visible rows of the segment, packed */
+    for (int32_t i = 0; i < item->n_spans; i++) {
+        if (clip(item->spans[i], s, &part)) {
+            store->key.dot(k, item->keys, part, item->q, n_group, head_dim,
+                           block->layer->spec.attn_scale, scores + n, KVASS_SEGMENT_ROWS);
+            n += part.n_rows;
+        }
+    }
+    for (int32_t g = 0; g < n_group; g++) {
+        float *row = scores + (size_t)g * KVASS_SEGMENT_ROWS;
+        r.max[g] = n > 0 ? k->max(row, n) : 0.0f;
+        r.sum[g] = n > 0 ? k->exp_sum(row, n, r.max[g]) : 0.0f;
+    }
+    /* out[n_group, head_dim] = sum over rows of weight * value */
+    memset(r.out, 0, (size_t)n_group * (size_t)head_dim * sizeof(float));
+    n = 0;
+    for (int32_t i = 0; i < item->n_spans; i++) {
+        if (clip(item->spans[i], s, &part)) {
+            store->value.acc(k, item->values, part, scores + n, KVASS_SEGMENT_ROWS, n_group,
+                             head_dim, r.out);
+            n += part.n_rows;
+        }
+    }
+}
+
+static void merge_segment(const kvass_context *ctx, segment_result all, segment_result one)
+{
+    int32_t head_dim = ctx->model->config.head_dim;
+    for (int32_t g = 0; g < ctx->n_group; g++) {
+        size_t at = (size_t)g * (size_t)head_dim;
+        kvass_attn_merge(&ctx->kernels, &all.max[g], &all.sum[g], all.out + at, one.max[g],
+                         one.sum[g], one.out + at, head_dim);
+    }
+}
+
+/* ao[n_group, head_dim] = out / sum */
+static void finish(const kvass_context *ctx, const decode_item *item, segment_result all)
+{
+    int32_t head_dim = ctx->model->config.head_dim;
+    for (int32_t g = 0; g < ctx->n_group; g++) {
+        float *ao = item->ao + (size_t)g * (size_t)head_dim;
+        memcpy(ao, all.out + (size_t)g * (size_t)head_dim, (size_t)head_dim * sizeof(float));
+        ctx->kernels.scale(ao, 1.0f / all.sum[g], head_dim);
+    }
+}
+
+static decode_item item_of(kvass_context *ctx, int32_t member, const kvass_block *block,
+                           int32_t row, int32_t kv_head)
+{
+    const kvass_config *c = &ctx->model->config;
+    kvass_thread_scratch *scratch = &ctx->scratch[member];
+    size_t at = (size_t)row * (size_t)kvass_q_dim(c) +
+                (size_t)kv_head * (size_t)ctx->n_group * (size_t)c->head_dim;
+    kv_view view = ctx->retain->view(&block->policy, ctx->pos[row]);
+    int32_t n = kv_seq_spans(&ctx->pool, ctx->runs[ctx->run_of_row[row]].kv, block->owner, view,
+                             scratch->spans);
+    n = ctx->select->pick(ctx->q + at, ctx->n_group, c->head_dim, scratch->spans, n,
+                          scratch->picked);
+    return (decode_item){
+        .q = ctx->q + at,
+        .ao = ctx->ao + at,
+        .keys = kv_pool_key_range(&ctx->pool, block->owner, kv_head),
+        .values = kv_pool_value_range(&ctx->pool, block->owner, kv_head),
+        .spans = scratch->picked,
+        .n_spans = n,
+        .n_segments = (view.hi + KVASS_SEGMENT_ROWS - 1) / KVASS_SEGMENT_ROWS,
+    };
+}
+
+/* one thread does a whole item, merging as it goes */
+static void attend_item(kvass_context *ctx, int32_t member, const kvass_block *block, int32_t row,
+                        int32_t kv_head)
+{
+    kvass_thread_scratch *scratch = &ctx->scratch[member];
+    decode_item item = item_of(ctx, member, block, row, kv_head);
+    segment_result all = {scratch->max, scratch->sum, scratch->out};
+    segment_result one = {scratch->max + ctx->n_group, scratch->sum + ctx->n_group, scratch->part};
+    memset(all.sum, 0, (size_t)ctx->n_group * sizeof(float));
+    for (int32_t s = 0; s < item.n_segments; s++) {
+        attend_segment(ctx, block, &item, s, scratch->scores, one);
+        merge_segment(ctx, all, one);
+    }
+    finish(ctx, &item, all);
+}
+
+/* the rows of decode runs, in order: rows[n] gets at most cap of them; returns how many there are
+ */
+static int32_t decode_rows(const kvass_context *ctx, int32_t *rows, int32_t cap)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < ctx->n_runs; i++) {
+        const kvass_run *run = &ctx->runs[i];
+        for (int32_t r = 0; kvass_attn_is_decode(ctx, run) && r < run->n_rows; r++, n++) {
+            if (n < cap) {
+                rows[n] = run->first_row + r;
+            }
+        }
+    }
+    return n;
+}
+
+enum { MAX_SPLIT_ROWS = 64 };
+
+/* every member does its share of the segments of each item; then items are merged, one member each
+ */
+static void attend_split(kvass_context *ctx, int32_t member, const kvass_block *block,
+                         const int32_t *rows, int32_t n_items)
+{
+    int32_t n_kv_heads = ctx->model->config.n_kv_heads, n_group = ctx->n_group;
+    size_t one_floats = kvass_attn_partial_floats(n_group, ctx->model->config.head_dim);
+    size_t item_floats = one_floats * (size_t)ctx->n_segments;
+    for (int32_t i = 0; i < n_items; i++) {
+        decode_item item = item_of(ctx, member, block, rows[i / n_kv_heads], i % n_kv_heads);
+        int32_t begin, end;
+        kvass_team_share(&ctx->team, member, item.n_segments, &begin, &end);
+        for (int32_t s = begin; s < end; s++) {
+            float *floats = ctx->partials + (size_t)i * item_floats + (size_t)s * one_floats;
+            attend_segment(ctx, block, &item, s, ctx->scratch[member].scores,
+                           result_at(floats, n_group));
+        }
+    }
+    kvass_team_barrier(&ctx->team);
+    for (int32_t i = member; i < n_items; i += ctx->team.n_threads) {
+        kvass_thread_scratch *scratch = &ctx->scratch[member];
+        decode_item item = item_of(ctx, member, block, rows[i / n_kv_heads], i % n_kv_heads);
+        segment_result all = {scratch->max, scratch->sum, scratch->out};
+        memset(all.sum, 0, (size_t)n_group * sizeof(float));
+        for (int32_t s = 0; s < item.n_segments; s++) {
+            float *floats = ctx->partials + (size_t)i * item_floats + (size_t)s * one_floats;
+            merge_segment(ctx, all, result_at(floats, n_group));
+        }
+        finish(ctx, &item, all);
+    }
+}
+
+void kvass_attn_decode(kvass_context *ctx, int32_t member, const kvass_block *block)
+{
+    int32_t rows[MAX_SPLIT_ROWS];
+    int32_t n_threads = ctx->team.n_threads, n_kv_heads = ctx->model->config.n_kv_heads;
+    int32_t n_rows = decode_rows(ctx, rows, MAX_SPLIT_ROWS);
+    int64_t n_items = (int64_t)n_rows * n_kv_heads;
+    if (n_items % n_threads != 0 && n_rows <= MAX_SPLIT_ROWS &&
+        n_items <= kvass_attn_split_items(ctx->n_threads)) {
+        attend_split(ctx, member, block, rows, (int32_t)n_items);
+        return;
+    }
+    int64_t item = 0;
+    for (int32_t i = 0; i < ctx->n_runs; i++) {
+        const kvass_run *run = &ctx->runs[i];
+        if (!kvass_attn_is_decode(ctx, run)) {
+            continue;
+        }
+        for (int32_t r = 0; r < run->n_rows; r++) {
+            for (int32_t kv_head = 0; kv_head < n_kv_heads; kv_head++, item++) {
+                if (item % n_threads == member) {
+                    attend_item(ctx, member, block, run->first_row + r, kv_head);
+                }
+            }
+        }
+    }
+}

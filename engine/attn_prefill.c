@@ -1,0 +1,184 @@
+/* attn_prefill.c - the full-sequence path: a block of query rows against segments of keys, as two
+ * matrix products with a softmax between them.
+ * An item is (run, KV head, block of 64 rows), dealt to the team; K and V of a segment are loaded
+ * through the store once for the n_group query heads that read them. What a row may not see gets
+ * weight zero; its score is never used, so no infinities arise.
+ */
+#include "engine/attention.h"
+
+#include <string.h>
+
+/* Positions [begin, end) of a segment that were loaded, as rows of the tile from `at` on. */
+typedef struct tile_part {
+    int32_t begin, end, at;
+} tile_part;
+
+/* What a segment's tile holds: the pinned positions in it, then those of the moving part. */
+typedef struct segment_tile {
+    tile_part pinned, moving;
+    int32_t n_rows;
+} segment_tile;
+
+typedef struct prefill_item {
+    const kvass_run *run;
+    int32_t kv_head;
+    int32_t row, n_rows; /* rows of the chunk */
+} prefill_item;
+
+static int32_t min_of(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+static int32_t max_of(int32_t a, int32_t b)
+{
+    return a > b ? a : b;
+}
+
+/* the tile of segment s for queries that together see `view` */
+static segment_tile tile_of(kv_view view, int32_t s)
+{
+    int32_t lo = s * KVASS_SEGMENT_ROWS, hi = lo + KVASS_SEGMENT_ROWS;
+    segment_tile tile = {
+        {lo, max_of(lo, min_of(view.n_pinned, hi)), 0}, {max_of(lo, view.lo), 0, 0}, 0};
+    tile.moving.end = max_of(tile.moving.begin, min_of(view.hi, hi));
+    tile.moving.at = tile.pinned.end - tile.pinned.begin;
+    tile.n_rows = tile.moving.at + (tile.moving.end - tile.moving.begin);
+    return tile;
+}
+
+/* K and V of the tile in f32: keys[n_rows, head_dim], values likewise */
+static void load_tile(const kvass_context *ctx, kvass_thread_scratch *scratch,
+                      const kvass_block *block, const prefill_item *item, const segment_tile *tile)
+{
+    const kv_store_ops *store = ctx->pool.store;
+    int32_t head_dim = ctx->model->config.head_dim;
+    const void *keys = kv_pool_key_range(&ctx->pool, block->owner, item->kv_head);
+    const void *values = kv_pool_value_range(&ctx->pool, block->owner, item->kv_head);
+    const tile_part *parts[2] = {&tile->pinned, &tile->moving};
+    for (int32_t p = 0; p < 2; p++) {
+        kv_view view = {.lo = parts[p]->begin, .hi = parts[p]->end};
+        int32_t n = kv_seq_spans(&ctx->pool, item->run->kv, block->owner, view, scratch->spans);
+        for (int32_t i = 0; i < n; i++) {
+            kv_span span = scratch->spans[i];
+            size_t at = (size_t)(parts[p]->at + span.pos - parts[p]->begin) * (size_t)head_dim;
+            store->key.load(&ctx->kernels, keys, span, head_dim, scratch->keys + at);
+            store->value.load(&ctx->kernels, values, span, head_dim, scratch->values + at);
+        }
+    }
+}
+
+/* One row's scores[n] of a tile -> weights in place; what it may not see becomes 0. */
+static void row_weights(const kvass_kernels *k, kv_view view, const segment_tile *tile,
+                        float *scores, float *max, float *sum)
+{
+    int32_t n_pinned =
+        max_of(0, min_of(min_of(view.n_pinned, view.hi), tile->pinned.end) - tile->pinned.begin);
+    int32_t begin = max_of(view.lo, tile->moving.begin), end = min_of(view.hi, tile->moving.end);
+    int32_t first = tile->moving.at + (begin - tile->moving.begin);
+    int32_t n_moving = max_of(0, end - begin);
+    *sum = 0.0f;
+    *max = 0.0f;
+    if (n_pinned > 0) {
+        *max = k->max(scores, n_pinned);
+    }
+    if (n_moving > 0) {
+        float moving_max = k->max(scores + first, n_moving);
+        *max = n_pinned > 0 && *max > moving_max ? *max : moving_max;
+        *sum += k->exp_sum(scores + first, n_moving, *max);
+    }
+    if (n_pinned > 0) {
+        *sum += k->exp_sum(scores, n_pinned, *max);
+    }
+    for (int32_t j = n_pinned; j < tile->n_rows; j++) {
+        if (n_moving == 0 || j < first || j >= first + n_moving) {
+            scores[j] = 0.0f;
+        }
+    }
+}
+
+/* one query head of the group against one loaded tile */
+static void attend_tile(const kvass_context *ctx, kvass_thread_scratch *scratch,
+                        const kvass_block *block, const prefill_item *item,
+                        const segment_tile *tile, int32_t g)
+{
+    const kvass_kernels *k = &ctx->kernels;
+    const kvass_config *c = &ctx->model->config;
+    int32_t q_dim = kvass_q_dim(c), head_dim = c->head_dim;
+    const float *q = ctx->q + (size_t)item->row * (size_t)q_dim +
+                     (size_t)(item->kv_head * ctx->n_group + g) * (size_t)head_dim;
+    float *seg_max = scratch->max + (size_t)ctx->n_group * KVASS_PREFILL_ROWS;
+    float *seg_sum = scratch->sum + (size_t)ctx->n_group * KVASS_PREFILL_ROWS;
+    /* scores[n_rows, tile rows] = scale * q[n_rows, head_dim] . keys[tile rows, head_dim]^T */
+    k->gemm_nt(item->n_rows, tile->n_rows, head_dim, block->layer->spec.attn_scale, q, q_dim,
+               scratch->keys, head_dim, 0.0f, scratch->scores, KVASS_SEGMENT_ROWS);
+    for (int32_t r = 0; r < item->n_rows; r++) {
+        kv_view view = ctx->retain->view(&block->policy, ctx->pos[item->row + r]);
+        row_weights(k, view, tile, scratch->scores + (size_t)r * KVASS_SEGMENT_ROWS, &seg_max[r],
+                    &seg_sum[r]);
+    }
+    /* part[n_rows, head_dim] = weights[n_rows, tile rows] . values[tile rows, head_dim] */
+    k->gemm_nn(item->n_rows, head_dim, tile->n_rows, 1.0f, scratch->scores, KVASS_SEGMENT_ROWS,
+               scratch->values, head_dim, 0.0f, scratch->part, head_dim);
+    for (int32_t r = 0; r < item->n_rows; r++) {
+        size_t at = (size_t)g * KVASS_PREFILL_ROWS + (size_t)r;
+        kvass_attn_merge(k, &scratch->max[at], &scratch->sum[at],
+                         scratch->out + at * (size_t)head_dim, seg_max[r], seg_sum[r],
+                         scratch->part + (size_t)r * (size_t)head_dim, head_dim);
+    }
+}
+
+static void attend_block(kvass_context *ctx, int32_t member, const kvass_block *block,
+                         const prefill_item *item)
+{
+    kvass_thread_scratch *scratch = &ctx->scratch[member];
+    const kvass_config *c = &ctx->model->config;
+    int32_t head_dim = c->head_dim, n_group = ctx->n_group;
+    int32_t first_pos = ctx->pos[item->row], last_pos = first_pos + item->n_rows - 1;
+    kv_view seen =
+        ctx->retain->view(&block->policy, first_pos); /* together: first's lo, last's hi */
+    kv_view last = ctx->retain->view(&block->policy, last_pos);
+    seen.hi = last.hi;
+    seen.n_pinned = last.n_pinned;
+    seen.lo = max_of(seen.lo, seen.n_pinned);
+    memset(scratch->sum, 0, (size_t)n_group * KVASS_PREFILL_ROWS * sizeof(float));
+    for (int32_t s = 0; s * KVASS_SEGMENT_ROWS < seen.hi; s++) {
+        segment_tile tile = tile_of(seen, s);
+        if (tile.n_rows == 0) {
+            continue;
+        }
+        load_tile(ctx, scratch, block, item, &tile);
+        for (int32_t g = 0; g < n_group; g++) {
+            attend_tile(ctx, scratch, block, item, &tile, g);
+        }
+    }
+    for (int32_t g = 0; g < n_group; g++) {
+        for (int32_t r = 0; r < item->n_rows; r++) {
+            size_t at = (size_t)g * KVASS_PREFILL_ROWS + (size_t)r;
+            float *ao = ctx->ao + (size_t)(item->row + r) * (size_t)kvass_q_dim(c) +
+                        (size_t)(item->kv_head * n_group + g) * (size_t)head_dim;
+            memcpy(ao, scratch->out + at * (size_t)head_dim, (size_t)head_dim * sizeof(float));
+            ctx->kernels.scale(ao, 1.0f / scratch->sum[at], head_dim);
+        }
+    }
+}
+
+void kvass_attn_prefill(kvass_context *ctx, int32_t member, const kvass_block *block)
+{
+    int32_t n_kv_heads = ctx->model->config.n_kv_heads, n = 0;
+    for (int32_t i = 0; i < ctx->n_runs; i++) {
+        const kvass_run *run = &ctx->runs[i];
+        if (kvass_attn_is_decode(ctx, run)) {
+            continue;
+        }
+        for (int32_t r = 0; r < run->n_rows; r += KVASS_PREFILL_ROWS) {
+            for (int32_t kv_head = 0; kv_head < n_kv_heads; kv_head++, n++) {
+                if (n % ctx->team.n_threads == member) {
+                    prefill_item item = {run, kv_head, run->first_row + r,
+                                         min_of(run->n_rows - r, KVASS_PREFILL_ROWS)};
+                    attend_block(ctx, member, block, &item);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+/* block.c - the layer, straight through; every member of the team runs it and takes its share.
+ * Between two steps stands a barrier exactly where the next one reads what other members wrote.
+ */
+#include "engine/block.h"
+
+#include "engine/attention.h"
+#include "engine/linear.h"
+
+static void norm_rms(const kvass_kernels *k, const kvass_norm *norm, const float *x, int32_t n,
+                     float eps, float *y)
+{
+    k->rmsnorm(x, norm->w, n, eps, y);
+}
+
+static void norm_layer(const kvass_kernels *k, const kvass_norm *norm, const float *x, int32_t n,
+                       float eps, float *y)
+{
+    k->layernorm(x, norm->w, norm->b, n, eps, y);
+}
+
+kvass_norm_fn kvass_norm_get(kvass_norm_kind kind)
+{
+    static const kvass_norm_fn norms[] = {
+        [KVASS_NORM_RMS] = norm_rms, [KVASS_NORM_LAYER] = norm_layer};
+    size_t i = (size_t)kind;
+    return i < sizeof norms / sizeof norms[0] ? norms[i] : NULL;
+}
+
+static kvass_act_fn act_of(const kvass_kernels *k, kvass_act_kind kind)
+{
+    switch (kind) {
+    case KVASS_ACT_SILU:
+        return k->silu;
+    case KVASS_ACT_GELU_TANH:
+        return k->gelu_tanh;
+    case KVASS_ACT_GELU_ERF:
+        return k->gelu_erf;
+    case KVASS_ACT_RELU:
+        return k->relu;
+    case KVASS_N_ACTS:
+        break;
+    }
+    return NULL;
+}
+
+kvass_status kvass_block_bind(kvass_block *block, const kvass_context *ctx, int32_t layer,
+                              kvass_error *err)
+{
+    const kvass_layer *l = &ctx->model->layers[layer];
+    *block = (kvass_block){
+        .layer = l,
+        .norm = kvass_norm_get(l->spec.norm),
+        .act = act_of(&ctx->kernels, l->spec.act),
+        .rope = -1,
+        .writes_cache = l->spec.owner == layer,
+        .policy = {.window = l->spec.window},
+    };
+    if (!block->norm || !block->act || l->spec.block != KVASS_BLOCK_PRE) {
+        return kvass_fail(err, KVASS_UNSUPPORTED, "LAYER_SPEC",
+                          "layer %d: no operation for its norm (%d), activation (%d) or block kind "
+                          "(%d)",
+                          layer, (int)l->spec.norm, (int)l->spec.act, (int)l->spec.block);
+    }
+    if (l->spec.window != 0 || !block->writes_cache) {
+        return kvass_fail(err, KVASS_UNSUPPORTED, "LAYER_SPEC", "layer %d: %s is not supported",
+                          layer,
+                          block->writes_cache ? "a sliding window" : "another layer's K and V");
+    }
+    return KVASS_OK;
+}
+
+void kvass_norm_rows(kvass_context *ctx, int32_t member, kvass_norm_fn fn, const kvass_norm *norm)
+{
+    const kvass_config *c = &ctx->model->config;
+    int32_t begin, end;
+    kvass_team_share(&ctx->team, member, ctx->n_rows, &begin, &end);
+    for (int32_t r = begin; r < end; r++) {
+        size_t at = (size_t)r * (size_t)c->dim;
+        fn(&ctx->kernels, norm, ctx->x + at, c->dim, c->norm_eps, ctx->xn + at);
+    }
+}
+
+/* x[n_rows, dim] += residual_scale * y, then xn = norm(x), for this member's rows */
+static void add_and_norm(kvass_context *ctx, int32_t member, kvass_norm_fn fn,
+                         const kvass_norm *norm)
+{
+    const kvass_config *c = &ctx->model->config;
+    int32_t begin, end;
+    kvass_team_share(&ctx->team, member, ctx->n_rows, &begin, &end);
+    for (int32_t r = begin; r < end; r++) {
+        size_t at = (size_t)r * (size_t)c->dim;
+        if (c->residual_scale != 1.0f) {
+            ctx->kernels.scale(ctx->y + at, c->residual_scale, c->dim);
+        }
+        ctx->kernels.add(ctx->x + at, ctx->y + at, c->dim);
+        fn(&ctx->kernels, norm, ctx->x + at, c->dim, c->norm_eps, ctx->xn + at);
+    }
+}
+
+/* Rotate q[n_rows, n_heads, head_dim] and k[n_rows, n_kv_heads, head_dim] by their rows' positions
+ * and append k, v to the cache: first written, then read back by attention. */
+static void rotate_and_append(kvass_context *ctx, int32_t member, const kvass_block *block)
+{
+    const kvass_config *c = &ctx->model->config;
+    int32_t q_dim = kvass_q_dim(c), kv_dim = kvass_kv_dim(c), head_dim = c->head_dim;
+    const kvass_rope_table *rope = block->rope < 0 ? NULL : &ctx->ropes[block->rope];
+    int64_t n_items = (int64_t)ctx->n_rows * c->n_kv_heads;
+    int64_t begin = n_items * member / ctx->team.n_threads;
+    int64_t end = n_items * (member + 1) / ctx->team.n_threads;
+    for (int64_t i = begin; i < end; i++) {
+        int32_t row = (int32_t)(i / c->n_kv_heads), kv_head = (int32_t)(i % c->n_kv_heads);
+        size_t kv_at = (size_t)row * (size_t)kv_dim + (size_t)kv_head * (size_t)head_dim;
+        float *q = ctx->q + (size_t)row * (size_t)q_dim +
+                   (size_t)kv_head * (size_t)ctx->n_group * (size_t)head_dim;
+        if (rope) {
+            int32_t n_rot = rope->spec.n_rot;
+            size_t at = (size_t)row * (size_t)(n_rot / 2);
+            ctx->kernels.rope(q, ctx->n_group, head_dim, n_rot, rope->cos + at, rope->sin + at);
+            ctx->kernels.rope(ctx->k + kv_at, 1, head_dim, n_rot, rope->cos + at, rope->sin + at);
+        }
+        kv_seq_put(&ctx->pool, ctx->runs[ctx->run_of_row[row]].kv, block->owner, kv_head,
+                   ctx->pos[row], ctx->k + kv_at, ctx->v + kv_at);
+    }
+}
+
+/* h[n_rows, ffn_dim] = act(w_gate xn) * w_up xn, or act(w_up xn) without a gate. A member activates
+ * the columns that it has just computed itself. */
+static void mlp_hidden(kvass_context *ctx, int32_t member, const kvass_block *block)
+{
+    const kvass_layer *l = block->layer;
+    const kvass_kernels *k = &ctx->kernels;
+    int32_t ffn_dim = ctx->model->config.ffn_dim, n_rows = ctx->n_rows;
+    bool gated = l->spec.mlp == KVASS_MLP_GATED;
+    kvass_linear_run(ctx, member, &l->w_up, ctx->xn, n_rows, ctx->h);
+    if (gated) {
+        kvass_linear_run(ctx, member, &l->w_gate, ctx->xn, n_rows, ctx->h_gate);
+    }
+    int32_t column_block = 0, begin, end;
+    while (kvass_linear_columns(ctx, member, ffn_dim, n_rows, &column_block, &begin, &end)) {
+        for (int32_t r = 0; r < n_rows; r++) {
+            size_t at = (size_t)r * (size_t)ffn_dim + (size_t)begin;
+            block->act((gated ? ctx->h_gate : ctx->h) + at, end - begin);
+            if (gated) {
+                k->mul(ctx->h + at, ctx->h_gate + at, end - begin);
+            }
+        }
+    }
+}
+
+/* Member 0 asks; everybody reads the answer after the next barrier. */
+static void poll_cancel(kvass_context *ctx, int32_t member)
+{
+    if (member == 0 && ctx->cancel) {
+        ctx->cancelled = ctx->cancel(ctx->cancel_user);
+    }
+}
+
+bool kvass_block_run(kvass_context *ctx, int32_t member, const kvass_block *block,
+                     kvass_norm_fn next_norm, const kvass_norm *next)
+{
+    const kvass_layer *l = block->layer;
+    int32_t n_rows = ctx->n_rows;
+
+    poll_cancel(ctx, member);
+    kvass_linear_run(ctx, member, &l->wq, ctx->xn, n_rows, ctx->q); /* q[n_rows, q_dim] */
+    kvass_linear_run(ctx, member, &l->wk, ctx->xn, n_rows, ctx->k); /* k[n_rows, kv_dim] */
+    kvass_linear_run(ctx, member, &l->wv, ctx->xn, n_rows, ctx->v); /* v[n_rows, kv_dim] */
+    kvass_team_barrier(&ctx->team);
+    if (ctx->cancelled) {
+        return false;
+    }
+
+    rotate_and_append(ctx, member, block);
+    kvass_team_barrier(&ctx->team);
+
+    kvass_attention(ctx, member, block); /* ao[n_rows, q_dim] */
+    kvass_team_barrier(&ctx->team);
+
+    kvass_linear_run(ctx, member, &l->wo, ctx->ao, n_rows, ctx->y); /* y[n_rows, dim] */
+    kvass_team_barrier(&ctx->team);
+
+    add_and_norm(ctx, member, block->norm, &l->mlp_norm);
+    kvass_team_barrier(&ctx->team);
+
+    mlp_hidden(ctx, member, block); /* h[n_rows, ffn_dim] */
+    kvass_team_barrier(&ctx->team);
+
+    kvass_linear_run(ctx, member, &l->w_down, ctx->h, n_rows, ctx->y); /* y[n_rows, dim] */
+    kvass_team_barrier(&ctx->team);
+
+    add_and_norm(ctx, member, next_norm, next);
+    kvass_team_barrier(&ctx->team);
+    return true;
+}

@@ -1,0 +1,169 @@
+/* kv.h - the cache: a pool of pages, sequences' page tables, and four tables of functions.
+ *
+ * A page is 32 consecutive positions of one KV head, in one owner layer, for K or for V. Per owner
+ * layer and KV head the pool has one range of pages for K and one for V; page p of every range of a
+ * layer belongs together and is counted, shared and returned as one. The cache takes dimensions,
+ * not a model, and token ids never reach it.
+ *
+ * What a layer keeps is the product of four independent choices, each a small table of functions:
+ *   retain  which positions a query may see          kv_retain_ops
+ *   store   how a page is encoded                    kv_store_ops
+ *   select  which retained pages a decode row reads  kv_select_ops
+ *   owner   whose rows a layer reads                 an index per layer (kvass_layer_spec.owner)
+ *
+ * Life of a forward: kv_reserve() takes every page that the whole call needs, or nothing; rows are
+ * put; kv_seq_commit() makes them last, kv_seq_rollback() forgets them.
+ */
+#ifndef KVASS_CACHE_KV_H
+#define KVASS_CACHE_KV_H
+
+#include "engine/base/arena.h"
+#include "engine/base/error.h"
+#include "engine/kernels/kernels.h"
+
+enum { KV_PAGE_ROWS = 32 };
+
+/* Positions a query at some position may see: [0, n_pinned) and [lo, hi), n_pinned <= lo <= hi. */
+typedef struct kv_view {
+    int32_t n_pinned, lo, hi;
+} kv_view;
+
+/* Rows [row, row + n_rows) of a range hold positions pos, pos + 1, ...; rows count from the range's
+ * start, 32 to a page. Spans are in order of position. */
+typedef struct kv_span {
+    int32_t row, n_rows, pos;
+} kv_span;
+
+typedef struct kv_policy {
+    int32_t window; /* keys a query sees, itself included; 0 = all */
+} kv_policy;
+
+typedef struct kv_retain_ops {
+    const char *name;
+    /* what a query at q_pos sees; the only place where visibility is decided */
+    kv_view (*view)(const kv_policy *policy, int32_t q_pos);
+} kv_retain_ops;
+
+/* One direction of a store: how pages of K (or of V) are written and read. `range` is the start of
+ * a head's pages; rows are counted as in kv_span. */
+typedef struct kv_codec {
+    size_t (*page_bytes)(int32_t head_dim);
+    /* write x[head_dim] into one row of an open page */
+    void (*put)(const kvass_kernels *k, void *range, int32_t row, int32_t head_dim, const float *x);
+    /* encode a page that is now full; nothing for f32 and f16 */
+    void (*seal)(const kvass_kernels *k, void *range, int32_t page, int32_t head_dim);
+    /* scores[g*ld + j] = scale * q[g, head_dim] . rows[j], g < n_q */
+    void (*dot)(const kvass_kernels *k, const void *range, kv_span span, const float *q,
+                int32_t n_q, int32_t head_dim, float scale, float *scores, int32_t ld);
+    /* out[g, head_dim] += sum_j w[g*ld + j] * rows[j], in order of j */
+    void (*acc)(const kvass_kernels *k, const void *range, kv_span span, const float *w, int32_t ld,
+                int32_t n_q, int32_t head_dim, float *out);
+    /* tile[n_rows, head_dim] = rows in f32 */
+    void (*load)(const kvass_kernels *k, const void *range, kv_span span, int32_t head_dim,
+                 float *tile);
+} kv_codec;
+
+typedef struct kv_store_ops {
+    const char *name;
+    kv_codec key, value;
+} kv_store_ops;
+
+typedef struct kv_select_ops {
+    const char *name;
+    /* Which of in[n_in] a decode row reads for one KV head, given its queries q[n_q, head_dim];
+     * writes out (room for n_in spans of one page each) and returns how many. out may be in. */
+    int32_t (*pick)(const float *q, int32_t n_q, int32_t head_dim, const kv_span *in, int32_t n_in,
+                    kv_span *out);
+} kv_select_ops;
+
+extern const kv_retain_ops kv_retain_full;
+extern const kv_store_ops kv_store_f32, kv_store_f16;
+extern const kv_select_ops kv_select_all;
+
+/* The table for a public enum value, or NULL. */
+const kv_retain_ops *kv_retain_get(kvass_retain retain);
+const kv_store_ops *kv_store_get(kvass_store store);
+const kv_select_ops *kv_select_get(kvass_select select);
+
+/* ---- pool ------------------------------------------------------------------------------------ */
+
+typedef struct kv_dims {
+    int32_t n_owners; /* layers that have K and V of their own */
+    int32_t n_kv_heads, head_dim;
+    int32_t n_ctx;   /* positions one sequence can hold */
+    int32_t n_pages; /* per owner layer, for all sequences together */
+} kv_dims;
+
+typedef struct kv_pool {
+    kv_dims dims;
+    const kv_store_ops *store;
+    const kvass_kernels *kernels;
+    size_t key_page_bytes, value_page_bytes; /* of one head */
+    size_t page_bytes;                       /* K and V of all heads of one owner layer */
+    unsigned char *base;                     /* reserved address space, touched as it fills */
+    size_t reserved;
+    int32_t *refs;        /* refs[n_owners, n_pages]: page tables that hold this page */
+    int32_t *order;       /* order[n_pages]: slot -> page; the identity unless shuffled */
+    uint64_t *free_slots; /* free_slots[n_owners, n_words]: bit set = slot is free */
+    int32_t *n_free;      /* n_free[n_owners] */
+    bool *touched;        /* touched[n_owners, n_pages]: ever handed out */
+    int64_t n_touched;
+} kv_pool;
+
+/* Bytes of address space for the pages. false on overflow. */
+bool kv_pool_bytes(const kv_dims *dims, const kv_store_ops *store, size_t *n_bytes);
+/* Take the bookkeeping from `arena` (which may be counting). */
+void kv_pool_carve(kv_pool *pool, const kv_dims *dims, kvass_arena *arena);
+/* Reserve the address space. page_seed not 0 shuffles the order in which pages are handed out. */
+kvass_status kv_pool_open(kv_pool *pool, const kv_store_ops *store, const kvass_kernels *kernels,
+                          uint64_t page_seed, kvass_error *err);
+void kv_pool_close(kv_pool *pool);
+
+/* The start of a head's pages; K ranges with kv_pool_key_range, V with kv_pool_value_range. */
+void *kv_pool_key_range(const kv_pool *pool, int32_t owner, int32_t kv_head);
+void *kv_pool_value_range(const kv_pool *pool, int32_t owner, int32_t kv_head);
+
+int32_t kv_pool_take(kv_pool *pool, int32_t owner); /* a free page with one holder, or -1 */
+void kv_pool_share(kv_pool *pool, int32_t owner, int32_t page);  /* one more holder */
+void kv_pool_return(kv_pool *pool, int32_t owner, int32_t page); /* one holder less; free at none */
+
+/* Fill the byte counts of *usage (not recomputed_tokens, bytes_transient). */
+void kv_pool_get_usage(const kv_pool *pool, kvass_cache_usage *usage);
+
+/* ---- sequences ------------------------------------------------------------------------------- */
+
+/* One timeline's rows: committed ones, then rows reserved for the running forward. */
+typedef struct kv_seq {
+    int32_t n_rows;     /* committed positions */
+    int32_t n_reserved; /* further positions that have pages */
+    int32_t *pages;     /* pages[n_owners, max_pages]: page of positions 32i .. 32i+31 */
+} kv_seq;
+
+int32_t kv_max_pages(const kv_dims *dims); /* page table entries a sequence needs per owner */
+void kv_seq_carve(kv_seq *seq, const kv_dims *dims, kvass_arena *arena);
+
+/* Pages for n_new[i] more rows of seqs[i], all different, copying open pages that are shared.
+ * false: the pool has too few, and nothing has changed. */
+bool kv_reserve(kv_pool *pool, kv_seq *const *seqs, const int32_t *n_new, int32_t n_seqs);
+/* Pages for n more rows behind those already reserved of a lone sequence, whose pool has room for
+ * them. */
+void kv_seq_extend(kv_pool *pool, kv_seq *seq, int32_t n);
+/* Write k[head_dim], v[head_dim] of one head at a reserved position. */
+void kv_seq_put(kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t kv_head, int32_t pos,
+                const float *k, const float *v);
+/* n of the reserved rows are now part of the sequence. */
+void kv_seq_commit(kv_pool *pool, kv_seq *seq, int32_t n);
+/* Pages of reserved rows go home. */
+void kv_seq_rollback(kv_pool *pool, kv_seq *seq);
+
+/* dst (empty) gets src's past by sharing its pages. */
+void kv_seq_fork(kv_pool *pool, kv_seq *dst, const kv_seq *src);
+/* Forget positions >= n_rows; 0 returns every page. */
+void kv_seq_truncate(kv_pool *pool, kv_seq *seq, int32_t n_rows);
+
+/* Where the positions of `view` lie, as spans in order; out has room for kv_max_pages() + 1.
+ * Neighbouring pages merge. Returns the number of spans. */
+int32_t kv_seq_spans(const kv_pool *pool, const kv_seq *seq, int32_t owner, kv_view view,
+                     kv_span *out);
+
+#endif

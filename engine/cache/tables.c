@@ -1,0 +1,32 @@
+/* tables.c - from the public enums to the cache's four tables; a new choice is one line here. */
+#include "engine/cache/kv.h"
+
+const kv_retain_ops *kv_retain_get(kvass_retain retain)
+{
+    switch (retain) {
+    case KVASS_RETAIN_FULL:
+    case KVASS_RETAIN_NONE: /* a transient full cache, emptied before every step */
+        return &kv_retain_full;
+    }
+    return NULL;
+}
+
+const kv_store_ops *kv_store_get(kvass_store store)
+{
+    switch (store) {
+    case KVASS_STORE_F32:
+        return &kv_store_f32;
+    case KVASS_STORE_F16:
+        return &kv_store_f16;
+    }
+    return NULL;
+}
+
+const kv_select_ops *kv_select_get(kvass_select select)
+{
+    switch (select) {
+    case KVASS_SELECT_ALL:
+        return &kv_select_all;
+    }
+    return NULL;
+}

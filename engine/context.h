@@ -1,0 +1,134 @@
+/* context.h - the inside of a context: one model's page pool, sequences and scratch.
+ * Everything is carved from one arena at open; the page pool is reserved address space beside it.
+ * Nothing below allocates afterwards.
+ */
+#ifndef KVASS_ENGINE_CONTEXT_H
+#define KVASS_ENGINE_CONTEXT_H
+
+#include "engine/cache/kv.h"
+#include "engine/kernels/kernels.h"
+#include "engine/team.h"
+#include "model/model.h"
+
+enum { KVASS_SEGMENT_ROWS = 256 }; /* attention is reduced in segments of this many positions */
+
+struct kvass_seq {
+    kvass_context *ctx;
+    bool open;
+    int32_t n_tokens;
+    int32_t *tokens; /* tokens[n_ctx] */
+    kv_seq kv;       /* unused where nothing is retained */
+    float *logits;   /* logits[n_vocab] of its last row that wanted them */
+    bool has_logits;
+    bool in_call; /* already seen among the rows of the call being checked */
+};
+
+/* A norm or an activation chosen once, when the context opens. */
+typedef void (*kvass_norm_fn)(const kvass_kernels *k, const kvass_norm *norm, const float *x,
+                              int32_t n, float eps, float *y);
+typedef void (*kvass_act_fn)(float *x, int32_t n);
+
+/* What a layer runs: its weights and the functions its spec named. */
+typedef struct kvass_block {
+    const kvass_layer *layer;
+    kvass_norm_fn norm;
+    kvass_act_fn act;
+    int32_t rope;      /* index into the context's rope tables, -1 = none */
+    int32_t owner;     /* the pool's index of the layer whose rows it reads */
+    bool writes_cache; /* it is its own owner */
+    kv_policy policy;
+} kvass_block;
+
+/* One distinct rope spec and its tables for the rows of the running chunk. */
+typedef struct kvass_rope_table {
+    kvass_rope_spec spec;
+    double *freqs;    /* freqs[n_rot/2] */
+    float *cos, *sin; /* [n_batch, n_rot/2] */
+} kvass_rope_table;
+
+/* Rows of one sequence in the running chunk: rows first_row .. first_row+n_rows-1 stand at
+ * positions pos .. pos+n_rows-1. */
+typedef struct kvass_run {
+    kvass_seq *seq;
+    kv_seq *kv;
+    int32_t first_row, n_rows, pos;
+    kvass_phase phase;
+} kvass_run;
+
+/* One thread's private buffers. */
+typedef struct kvass_thread_scratch {
+    float *widened;       /* [tile rows, n_in]: a weight tile in f32 */
+    kv_span *spans;       /* [kv_max_pages + 1] */
+    kv_span *picked;      /* [kv_max_pages + 1] */
+    float *scores;        /* [max(n_group, 64), 256]; 64 query rows are a prefill block */
+    float *keys, *values; /* [256, head_dim]: a segment in f32 */
+    float *out;           /* [n_group, 64, head_dim] */
+    float *part;          /* [max(n_group, 64), head_dim] */
+    float *max, *sum;     /* [n_group + 1, 64] */
+} kvass_thread_scratch;
+
+struct kvass_context {
+    const kvass_model *model;
+    kvass_kernels kernels;
+    const kv_retain_ops *retain;
+    const kv_select_ops *select;
+    bool keeps_rows; /* false: retain none */
+    bool deterministic;
+    int32_t n_ctx, n_batch, n_seqs, n_logits, n_threads;
+    int32_t n_group; /* query heads per KV head */
+    bool (*cancel)(void *user);
+    void *cancel_user;
+
+    kvass_arena arena;
+    kv_pool pool;
+    kvass_seq *seqs;         /* seqs[n_seqs] */
+    kv_seq transient;        /* the rows of the sequence being recomputed, where nothing is kept */
+    kvass_block *blocks;     /* blocks[n_layers] */
+    kvass_rope_table *ropes; /* ropes[n_ropes] */
+    int32_t n_ropes;
+
+    /* the running chunk */
+    kvass_team team;
+    kvass_run *runs; /* runs[n_batch] */
+    int32_t n_runs, n_rows;
+    int32_t *run_of_row; /* run_of_row[n_batch] */
+    int32_t *tokens;     /* tokens[n_batch] */
+    int32_t *pos;        /* pos[n_batch] */
+    int32_t *wanted;     /* wanted[n_batch]: rows whose logits are asked for */
+    int32_t n_wanted;
+    bool cancelled;     /* written by member 0 between barriers */
+    int64_t n_products; /* weight products begun, for tests */
+
+    /* activations */
+    float *x, *xn, *y;             /* [n_batch, dim]: residual, normed, a branch's result */
+    float *q, *ao;                 /* [n_batch, q_dim] */
+    float *k, *v;                  /* [n_batch, kv_dim] */
+    float *h, *h_gate;             /* [n_batch, ffn_dim] */
+    float *logits;                 /* [n_logits, n_vocab]: of the last call, in row order */
+    int32_t n_logits_out;          /* rows of logits that are valid */
+    const float *lone_logits;      /* where the only wanted row went, else NULL */
+    float *partials;               /* decode attention split over segments; see attn_decode.c */
+    int32_t n_segments;            /* segments that n_ctx positions can span */
+    kvass_thread_scratch *scratch; /* scratch[n_threads] */
+
+    /* the running call: its rows grouped by sequence */
+    kvass_run *call_runs; /* call_runs[n_seqs]; pos = tokens before the call */
+    int32_t n_call_runs;
+    kv_seq **call_kv;     /* call_kv[n_seqs] */
+    int32_t *call_counts; /* call_counts[n_seqs] */
+    int64_t recomputed_tokens;
+    size_t transient_bytes;
+};
+
+/* Dimensions derived from the model. */
+static inline int32_t kvass_q_dim(const kvass_config *c)
+{
+    return c->n_heads * c->head_dim;
+}
+
+static inline int32_t kvass_kv_dim(const kvass_config *c)
+{
+    return c->n_kv_heads * c->head_dim;
+}
+
+#endif
