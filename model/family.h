@@ -8,12 +8,14 @@
 
 #include "model/model.h"
 
-/* The place a tensor takes in the network; shapes in model.h. */
+/* The place a tensor takes in the network; shapes in model.h, in tables in plan.c. */
 typedef enum kvass_role {
     KVASS_ROLE_TOK_EMBED, KVASS_ROLE_POS_EMBED, KVASS_ROLE_FINAL_NORM, KVASS_ROLE_LM_HEAD,
     KVASS_ROLE_ATTN_NORM, KVASS_ROLE_WQ, KVASS_ROLE_WK, KVASS_ROLE_WV, KVASS_ROLE_WO,
-    KVASS_ROLE_MLP_NORM, KVASS_ROLE_W_GATE, KVASS_ROLE_W_UP, KVASS_ROLE_W_DOWN
+    KVASS_ROLE_MLP_NORM, KVASS_ROLE_W_GATE, KVASS_ROLE_W_UP, KVASS_ROLE_W_DOWN, KVASS_N_ROLES
 } kvass_role;
+
+#define KVASS_BIAS(role) (1u << KVASS_ROLE_##role) /* for kvass_config.biases */
 
 /* How the file's matrix relates to ours. */
 typedef enum kvass_layout {
@@ -23,7 +25,7 @@ typedef enum kvass_layout {
 
 typedef struct kvass_tensor_name {
     kvass_role role;
-    const char *name;   /* template; %d is the layer. ".weight" and ".bias" are appended by bind.c */
+    const char *name;   /* template; %d is the layer. ".weight" and ".bias" are appended by plan.c */
     kvass_layout layout;
     /* A fused tensor holds several roles one after the other along its output dimension, in the order in
      * which the roles stand in the table with the same name: [wq | wk | wv]. Found by equal templates. */
@@ -31,17 +33,26 @@ typedef struct kvass_tensor_name {
 
 typedef struct kvass_family {
     const char *name;                 /* "gpt2" */
-    const char *const *prefixes;      /* prefixes that tensor names may carry, NULL-terminated; "" first
-                                       * when bare names are legal, too */
+    const char *const *prefixes;      /* what tensor names may start with, NULL-terminated: the first with
+                                       * which the token embedding is found holds for all. Names outside
+                                       * layers may also stand bare, as lm_head does */
+    const char *const *ignored;       /* endings of tensor names that are left over from training code
+                                       * and pass without a warning, NULL-terminated; or NULL */
     /* whether this family reads such a checkpoint */
     bool (*detect)(const kvass_checkpoint *ckpt);
-    /* fill *config from ckpt->config; messages name the key, its type and the file */
-    kvass_status (*config)(const kvass_checkpoint *ckpt, kvass_config *config, kvass_error *err);
+    /* fill *config (kvass_config_default() so far) from ckpt->config; messages name the key, its type
+     * and the file; what is odd but harmless becomes a warning of ckpt */
+    kvass_status (*config)(kvass_checkpoint *ckpt, kvass_config *config, kvass_error *err);
     /* fill *spec of layer l */
     kvass_status (*layer)(const kvass_checkpoint *ckpt, const kvass_config *config, int32_t l,
                           kvass_layer_spec *spec, kvass_error *err);
-    const kvass_tensor_name *tensors; /* ends with name NULL */
+    const kvass_tensor_name *tensors; /* ends with name NULL; every role named is expected, but for
+                                       * lm_head when tied, wk and wv when another layer owns them */
 } kvass_family;
+
+/* The family that reads ckpt. UNSUPPORTED (FAMILY) names what was seen and what is known. */
+kvass_status kvass_family_find(const kvass_family **out, const kvass_checkpoint *ckpt,
+                               kvass_error *err);
 
 /* All families, NULL-terminated. */
 extern const kvass_family *const kvass_families[];

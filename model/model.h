@@ -69,6 +69,7 @@ typedef struct kvass_config {
     kvass_position_kind position;
     float embed_scale, residual_scale, logit_scale; /* 1 unless the family says so */
     bool tied;             /* lm_head is the token embedding */
+    uint32_t biases;       /* 1 << kvass_role for each weight and norm that has a bias (family.h) */
     int32_t bos;           /* -1 = none */
     int32_t eos[KVASS_MAX_EOS], n_eos;
 } kvass_config;
@@ -108,8 +109,7 @@ struct kvass_model {
     int64_t n_params;
     size_t weight_bytes;
     uint64_t fingerprint;
-    void **blocks;                /* blocks[n_blocks]: weights this model owns; freed at close */
-    int32_t n_blocks;
+    void *block;                  /* the weights this model owns; freed at close */
 };
 
 #endif

@@ -1,6 +1,6 @@
 /* read_tensor.c - stored bytes of a tensor, straight from its file.
- * For those who look at a checkpoint rather than run it: the bytes are as the format has them, before any
- * transposing, reordering or widening.
+ * For those who look at a checkpoint rather than run it: the bytes are as the format has them,
+ * before any transposing, reordering or widening.
  */
 #include "engine/base/checked.h"
 #include "model/model.h"

@@ -178,16 +178,30 @@ static const struct {
     {"#!", 2, "a script"},
 };
 
-/* Python pickles start with 0x80 and a protocol number */
+/* 0x80, the protocol's number, then an operation, which is never 0 */
 static bool is_pickle(const unsigned char *head, size_t n_bytes)
 {
-    return n_bytes >= 2 && head[0] == 0x80 && head[1] >= 2 && head[1] <= 5;
+    return n_bytes >= 3 && head[0] == 0x80 && head[1] >= 2 && head[1] <= 5 && head[2] != 0;
 }
 
+/* a little-endian size below 16 MiB, then the start of an object */
 static bool is_safetensors(const unsigned char *head, size_t n_bytes)
 {
-    return n_bytes >= 10 && head[8] == '{' && head[9] == '"' && head[5] == 0 && head[6] == 0 &&
-           head[7] == 0;
+    return n_bytes >= 9 && memcmp(head + 3, "\0\0\0\0\0{", 6) == 0;
+}
+
+/* The first visible character of what may be text, or 0. Binary files give themselves away by a NUL
+ * among the first four bytes: llama2.c's v0 header starts with any small number. */
+static unsigned char first_visible(const unsigned char *head, size_t n_bytes)
+{
+    if (memchr(head, '\0', n_bytes < 4 ? n_bytes : 4)) {
+        return 0;
+    }
+    size_t i = n_bytes >= 3 && memcmp(head, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    while (i < n_bytes && memchr(" \t\r\n", head[i], 4)) {
+        i++;
+    }
+    return i < n_bytes ? head[i] : 0;
 }
 
 const char *kvass_file_looks_like(const unsigned char *head, size_t n_bytes)
@@ -206,18 +220,13 @@ const char *kvass_file_looks_like(const unsigned char *head, size_t n_bytes)
     if (is_safetensors(head, n_bytes)) {
         return "a safetensors file";
     }
-    size_t i = 0;
-    if (n_bytes >= 3 && memcmp(head, "\xef\xbb\xbf", 3) == 0) {
-        i = 3;
-    }
-    while (i < n_bytes && strchr(" \t\r\n", head[i]) && head[i] != '\0') {
-        i++;
-    }
-    if (i < n_bytes && head[i] == '<') {
+    switch (first_visible(head, n_bytes)) {
+    case '<':
         return "a saved web page";
-    }
-    if (i < n_bytes && (head[i] == '{' || head[i] == '[')) {
+    case '{':
+    case '[':
         return "JSON text";
+    default:
+        return KVASS_LOOKS_UNKNOWN;
     }
-    return "an unknown kind of file";
 }

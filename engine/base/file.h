@@ -29,8 +29,10 @@ kvass_status kvass_file_map(kvass_file *file, kvass_error *err);
 kvass_status kvass_file_slurp(const char *path, size_t max_bytes, char **out, size_t *n_bytes,
                               kvass_error *err);
 
+#define KVASS_LOOKS_UNKNOWN "an unknown kind of file"
+
 /* What the first bytes look like when they are not what was hoped for: "a saved web page", "a Git
- * LFS pointer", "a GGUF file", "a zip archive (PyTorch?)", ... or "an unknown kind of file". */
+ * LFS pointer", "a GGUF file", "a zip archive (PyTorch?)", ... or KVASS_LOOKS_UNKNOWN. */
 const char *kvass_file_looks_like(const unsigned char *head, size_t n_bytes);
 
 #endif

@@ -1,0 +1,173 @@
+/* model.c - opening a checkpoint, end to end, and telling what is in it.
+ * Called through kvass.h. Files -> checkpoint -> family -> configuration and layer specs -> plan ->
+ * validation -> weights: each step only runs on what the one before has checked.
+ */
+#include "model/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/config.h"
+#include "model/plan.h"
+
+kvass_model_options kvass_model_options_default(void)
+{
+    return (kvass_model_options){.struct_size = sizeof(kvass_model_options)};
+}
+
+/* Weights that another program packed do not have the tensors a family names. */
+static kvass_status refuse_quantized(const kvass_checkpoint *ckpt, kvass_error *err)
+{
+    const kvass_json *q = kvass_json_get(ckpt->config, "quantization_config");
+    if (kvass_json_get_kind(q) != KVASS_JSON_OBJECT) {
+        return KVASS_OK;
+    }
+    const char *method = kvass_json_as_string(kvass_json_get(q, "quant_method"), NULL);
+    return kvass_fail(err, KVASS_UNSUPPORTED, "QUANTIZATION",
+                      "%s: \"quantization_config\": expected F32, F16 or BF16 weights, found "
+                      "\"%.64s\"",
+                      ckpt->config_path, method ? method : "unknown");
+}
+
+static kvass_status configure(kvass_model *model, kvass_error *err)
+{
+    kvass_status status = kvass_family_find(&model->family, model->ckpt, err);
+    if (status == KVASS_OK) {
+        status = refuse_quantized(model->ckpt, err);
+    }
+    if (status != KVASS_OK) {
+        return status;
+    }
+    model->config = kvass_config_default();
+    status = model->family->config(model->ckpt, &model->config, err);
+    if (status != KVASS_OK) {
+        return status;
+    }
+    size_t n_layers = (size_t)model->config.n_layers;
+    model->layers = calloc(n_layers, sizeof *model->layers);
+    if (!model->layers) {
+        return kvass_fail_nomem(err, n_layers * sizeof *model->layers, "the layers");
+    }
+    for (int32_t l = 0; l < model->config.n_layers && status == KVASS_OK; l++) {
+        status = model->family->layer(model->ckpt, &model->config, l, &model->layers[l].spec, err);
+    }
+    return status;
+}
+
+static kvass_status load(kvass_model *model, const kvass_model_options *opt, kvass_error *err)
+{
+    kvass_plan plan = {0};
+    kvass_status status = configure(model, err);
+    if (status == KVASS_OK) {
+        status = kvass_plan_make(&plan, model, err);
+    }
+    if (status == KVASS_OK) {
+        status = kvass_validate(model, &plan, err);
+    }
+    if (status == KVASS_OK) {
+        status = kvass_bind(model, &plan, opt->use_mmap, err);
+    }
+    if (status == KVASS_OK) {
+        status = kvass_fingerprint(model, &plan, &model->fingerprint, err);
+    }
+    kvass_plan_free(&plan);
+    return status;
+}
+
+kvass_status kvass_model_open(kvass_model **out, const char *path, const kvass_model_options *opt,
+                              kvass_error *err)
+{
+    kvass_model_options options = kvass_model_options_default();
+    if (!out) {
+        return kvass_fail(err, KVASS_INVALID, "ARGUMENT", "kvass_model_open: out is NULL");
+    }
+    *out = NULL;
+    if (!path || (opt && opt->struct_size != sizeof options)) {
+        return kvass_fail(err, KVASS_INVALID, "ARGUMENT", "kvass_model_open: %s",
+                          path ? "options of an unknown size" : "path is NULL");
+    }
+    if (opt) {
+        options = *opt;
+    }
+    kvass_model *model = calloc(1, sizeof *model);
+    if (!model) {
+        return kvass_fail_nomem(err, sizeof *model, "a model");
+    }
+    model->header_only = options.header_only;
+    kvass_status status = kvass_checkpoint_open(&model->ckpt, path, err);
+    if (status == KVASS_OK) {
+        status = load(model, &options, err);
+    }
+    if (status != KVASS_OK) {
+        kvass_model_close(&model);
+        return status;
+    }
+    *out = model;
+    return KVASS_OK;
+}
+
+void kvass_model_close(kvass_model **model)
+{
+    if (!model || !*model) {
+        return;
+    }
+    kvass_checkpoint_close(&(*model)->ckpt);
+    free((*model)->layers);
+    free((*model)->block);
+    free(*model);
+    *model = NULL;
+}
+
+void kvass_model_get_info(const kvass_model *model, kvass_model_info *info)
+{
+    static const char *const positions[] = {[KVASS_POSITION_NONE] = "none",
+                                            [KVASS_POSITION_LEARNED] = "learned",
+                                            [KVASS_POSITION_ROPE] = "rope"};
+    const kvass_config *c = &model->config;
+    *info = (kvass_model_info){.family = model->family->name,
+                               .format = model->ckpt->format,
+                               .path = model->ckpt->path,
+                               .positions = positions[c->position],
+                               .n_layers = c->n_layers,
+                               .dim = c->dim,
+                               .n_heads = c->n_heads,
+                               .n_kv_heads = c->n_kv_heads,
+                               .head_dim = c->head_dim,
+                               .ffn_dim = c->ffn_dim,
+                               .n_vocab = c->n_vocab,
+                               .n_ctx = c->n_ctx,
+                               .bos = c->bos,
+                               .n_eos = c->n_eos,
+                               .tied = c->tied,
+                               .n_params = model->n_params,
+                               .weight_bytes = model->weight_bytes,
+                               .n_tensors = model->ckpt->n_tensors,
+                               .n_warnings = model->ckpt->n_warnings,
+                               .fingerprint = model->fingerprint};
+    memcpy(info->eos, c->eos, sizeof info->eos);
+}
+
+const char *kvass_model_warning(const kvass_model *model, int32_t i)
+{
+    return i >= 0 && i < model->ckpt->n_warnings ? model->ckpt->warnings[i] : NULL;
+}
+
+kvass_status kvass_model_get_tensor(const kvass_model *model, int32_t i, kvass_tensor_info *info,
+                                    kvass_error *err)
+{
+    const kvass_checkpoint *ckpt = model->ckpt;
+    if (i < 0 || i >= ckpt->n_tensors) {
+        return kvass_fail(err, KVASS_INVALID, "ARGUMENT", "tensor %d: expected 0 .. %d", i,
+                          ckpt->n_tensors - 1);
+    }
+    const kvass_tensor *t = &ckpt->tensors[i];
+    const kvass_file *file = &ckpt->files[t->file];
+    *info = (kvass_tensor_info){.name = t->name,
+                                .dtype = t->dtype >= 0 ? (kvass_dtype)t->dtype : KVASS_N_DTYPES,
+                                .n_dims = t->n_dims,
+                                .n_bytes = t->n_bytes,
+                                .data = file->map ? (const unsigned char *)file->map + t->offset
+                                                  : NULL};
+    memcpy(info->shape, t->shape, sizeof info->shape);
+    return KVASS_OK;
+}

@@ -1,0 +1,260 @@
+/* plan.c - the table of roles, and the search for the tensors that fill them; see plan.h.
+ * Called by model.c after the family has read its configuration.
+ */
+#include "model/plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAME_BYTES = 256 };
+
+#define GLOBAL(field) false, offsetof(kvass_model, field)
+#define LAYER(field)  true, offsetof(kvass_layer, field)
+
+static const kvass_role_traits roles[KVASS_N_ROLES] = {
+    [KVASS_ROLE_TOK_EMBED] = {"tok_embed", KVASS_KIND_MATRIX, KVASS_SIZE_VOCAB, KVASS_SIZE_DIM,
+                              GLOBAL(tok_embed)},
+    [KVASS_ROLE_POS_EMBED] = {"pos_embed", KVASS_KIND_MATRIX, KVASS_SIZE_CTX, KVASS_SIZE_DIM,
+                              GLOBAL(pos_embed)},
+    [KVASS_ROLE_FINAL_NORM] = {"final_norm", KVASS_KIND_NORM, KVASS_SIZE_DIM, KVASS_SIZE_NONE,
+                               GLOBAL(final_norm)},
+    [KVASS_ROLE_LM_HEAD] = {"lm_head", KVASS_KIND_LINEAR, KVASS_SIZE_VOCAB, KVASS_SIZE_DIM,
+                            GLOBAL(lm_head)},
+    [KVASS_ROLE_ATTN_NORM] = {"attn_norm", KVASS_KIND_NORM, KVASS_SIZE_DIM, KVASS_SIZE_NONE,
+                              LAYER(attn_norm)},
+    [KVASS_ROLE_WQ] = {"wq", KVASS_KIND_LINEAR, KVASS_SIZE_Q, KVASS_SIZE_DIM, LAYER(wq)},
+    [KVASS_ROLE_WK] = {"wk", KVASS_KIND_LINEAR, KVASS_SIZE_KV, KVASS_SIZE_DIM, LAYER(wk)},
+    [KVASS_ROLE_WV] = {"wv", KVASS_KIND_LINEAR, KVASS_SIZE_KV, KVASS_SIZE_DIM, LAYER(wv)},
+    [KVASS_ROLE_WO] = {"wo", KVASS_KIND_LINEAR, KVASS_SIZE_DIM, KVASS_SIZE_Q, LAYER(wo)},
+    [KVASS_ROLE_MLP_NORM] = {"mlp_norm", KVASS_KIND_NORM, KVASS_SIZE_DIM, KVASS_SIZE_NONE,
+                             LAYER(mlp_norm)},
+    [KVASS_ROLE_W_GATE] = {"w_gate", KVASS_KIND_LINEAR, KVASS_SIZE_FFN, KVASS_SIZE_DIM,
+                           LAYER(w_gate)},
+    [KVASS_ROLE_W_UP] = {"w_up", KVASS_KIND_LINEAR, KVASS_SIZE_FFN, KVASS_SIZE_DIM, LAYER(w_up)},
+    [KVASS_ROLE_W_DOWN] = {"w_down", KVASS_KIND_LINEAR, KVASS_SIZE_DIM, KVASS_SIZE_FFN,
+                           LAYER(w_down)},
+};
+
+const kvass_role_traits *kvass_role_get(kvass_role role)
+{
+    return &roles[role];
+}
+
+int32_t kvass_size_of(const kvass_config *config, kvass_size size)
+{
+    switch (size) {
+    case KVASS_SIZE_VOCAB:
+        return config->n_vocab;
+    case KVASS_SIZE_CTX:
+        return config->n_ctx;
+    case KVASS_SIZE_DIM:
+        return config->dim;
+    case KVASS_SIZE_Q:
+        return config->n_heads * config->head_dim;
+    case KVASS_SIZE_KV:
+        return config->n_kv_heads * config->head_dim;
+    case KVASS_SIZE_FFN:
+        return config->ffn_dim;
+    case KVASS_SIZE_NONE:
+        break;
+    }
+    return 1;
+}
+
+int32_t kvass_slot_n_out(const kvass_config *config, const kvass_slot *slot)
+{
+    int32_t n_out = 0;
+    for (int32_t i = 0; i < slot->n_parts; i++) {
+        n_out += kvass_size_of(config, roles[slot->parts[i].role].n_out);
+    }
+    return n_out;
+}
+
+/* The search: the prefix that holds for this file, and which tensors were taken. */
+typedef struct search {
+    kvass_model *model;
+    const char *prefix;
+    unsigned char *used; /* used[n_tensors] */
+} search;
+
+static const kvass_tensor *find(const search *s, const char *prefix, const char *name_template,
+                                int32_t layer, const char *suffix, char *name)
+{
+    char filled[NAME_BYTES / 2];
+    (void)snprintf(filled, sizeof filled, name_template, (int)layer);
+    (void)snprintf(name, NAME_BYTES, "%s%s%s", prefix, filled, suffix);
+    return kvass_checkpoint_find(s->model->ckpt, name);
+}
+
+/* Find one tensor and mark it as used. */
+static kvass_status take(search *s, const kvass_tensor_name *part, int32_t layer,
+                         const char *suffix, const kvass_tensor **out, kvass_error *err)
+{
+    char name[NAME_BYTES], bare[NAME_BYTES];
+    const kvass_tensor *t = find(s, s->prefix, part->name, layer, suffix, name);
+    if (!t && layer < 0) {
+        t = find(s, "", part->name, layer, suffix, bare);
+    }
+    if (!t) {
+        return kvass_fail(
+            err, KVASS_FORMAT, "TENSOR_MISSING",
+            "%s: tensor \"%s\": expected it as the %s's %s of %s, found no such tensor",
+            s->model->ckpt->path, name, s->model->family->name, roles[part->role].name,
+            s->model->ckpt->config_path);
+    }
+    s->used[t - s->model->ckpt->tensors] = 1;
+    *out = t;
+    return KVASS_OK;
+}
+
+static bool is_wanted(const kvass_model *model, const kvass_tensor_name *part, int32_t layer)
+{
+    switch (part->role) {
+    case KVASS_ROLE_LM_HEAD:
+        return !model->config.tied;
+    case KVASS_ROLE_WK:
+    case KVASS_ROLE_WV:
+        return model->layers[layer].spec.owner == layer;
+    default:
+        return true;
+    }
+}
+
+static kvass_status add_slot(search *s, kvass_plan *plan, const kvass_tensor_name *parts,
+                             int32_t n_parts, int32_t layer, kvass_error *err)
+{
+    kvass_slot *slot = &plan->slots[plan->n_slots];
+    *slot = (kvass_slot){.parts = parts, .n_parts = n_parts, .layer = layer};
+    kvass_status status = take(s, parts, layer, ".weight", &slot->weight, err);
+    if (status == KVASS_OK && (s->model->config.biases >> parts->role & 1) != 0) {
+        status = take(s, parts, layer, ".bias", &slot->bias, err);
+    }
+    plan->n_slots += status == KVASS_OK;
+    return status;
+}
+
+/* The entries after `first` that name the same tensor. */
+static int32_t count_parts(const kvass_tensor_name *first)
+{
+    int32_t n = 1;
+    while (first[n].name && strcmp(first[n].name, first->name) == 0) {
+        n++;
+    }
+    return n;
+}
+
+static kvass_status find_prefix(search *s, kvass_error *err)
+{
+    char name[NAME_BYTES] = "";
+    const kvass_tensor_name *embed = s->model->family->tensors;
+    while (embed->role != KVASS_ROLE_TOK_EMBED) {
+        embed++;
+    }
+    for (const char *const *prefix = s->model->family->prefixes; *prefix; prefix++) {
+        s->prefix = *prefix;
+        if (find(s, *prefix, embed->name, -1, ".weight", name)) {
+            return KVASS_OK;
+        }
+    }
+    return kvass_fail(
+        err, KVASS_FORMAT, "TENSOR_MISSING",
+        "%s: expected the token embedding of a %s, found no tensor whose name ends in "
+        "\"%s\"",
+        s->model->ckpt->path, s->model->family->name, name);
+}
+
+/* Without an output matrix the token embedding serves as one. */
+static void settle_tied(search *s)
+{
+    char name[NAME_BYTES];
+    kvass_config *config = &s->model->config;
+    for (const kvass_tensor_name *t = s->model->family->tensors; t->name; t++) {
+        if (t->role == KVASS_ROLE_LM_HEAD && !config->tied &&
+            !find(s, s->prefix, t->name, -1, ".weight", name) &&
+            !find(s, "", t->name, -1, ".weight", name)) {
+            config->tied = true;
+            kvass_checkpoint_warn(s->model->ckpt,
+                                  "%s: no tensor \"%s\": the token embedding is the output matrix",
+                                  s->model->ckpt->path, name);
+        }
+    }
+}
+
+static bool is_ignored(const kvass_model *model, const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *const *i = model->family->ignored; i && *i; i++) {
+        size_t n_tail = strlen(*i);
+        if (n >= n_tail && strcmp(name + n - n_tail, *i) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A tensor that nothing reads may be a part of the network that would be silently left out. */
+static void warn_unused(const search *s)
+{
+    kvass_checkpoint *ckpt = s->model->ckpt;
+    int32_t n = 0, first = -1;
+    for (int32_t i = 0; i < ckpt->n_tensors; i++) {
+        if (!s->used[i] && !is_ignored(s->model, ckpt->tensors[i].name)) {
+            first = first < 0 ? i : first;
+            n++;
+        }
+    }
+    if (n > 0) {
+        kvass_checkpoint_warn(ckpt, "%s: %d tensors are not used by a %s, among them \"%s\"",
+                              ckpt->path, n, s->model->family->name, ckpt->tensors[first].name);
+    }
+}
+
+kvass_status kvass_plan_make(kvass_plan *plan, kvass_model *model, kvass_error *err)
+{
+    search s = {.model = model};
+    const kvass_tensor_name *table = model->family->tensors;
+    size_t n_names = 0;
+    while (table[n_names].name) {
+        n_names++;
+    }
+    /* n_layers and the table are small: no product here comes near overflowing */
+    size_t cap = n_names * ((size_t)model->config.n_layers + 1);
+    *plan = (kvass_plan){.slots = calloc(cap, sizeof *plan->slots)};
+    s.used = calloc((size_t)model->ckpt->n_tensors, 1);
+    kvass_status status;
+    if (!plan->slots || !s.used) {
+        status = kvass_fail_nomem(err, cap * sizeof *plan->slots, "the list of tensors");
+        goto fail;
+    }
+    status = find_prefix(&s, err);
+    if (status != KVASS_OK) {
+        goto fail;
+    }
+    settle_tied(&s);
+    for (int32_t l = -1; l < model->config.n_layers; l++) {
+        for (const kvass_tensor_name *t = table; t->name;) {
+            int32_t n_parts = count_parts(t);
+            if (roles[t->role].per_layer == (l >= 0) && is_wanted(model, t, l)) {
+                status = add_slot(&s, plan, t, n_parts, l, err);
+                if (status != KVASS_OK) {
+                    goto fail;
+                }
+            }
+            t += n_parts;
+        }
+    }
+    warn_unused(&s);
+    free(s.used);
+    return KVASS_OK;
+fail:
+    free(s.used);
+    kvass_plan_free(plan);
+    return status;
+}
+
+void kvass_plan_free(kvass_plan *plan)
+{
+    free(plan->slots);
+    *plan = (kvass_plan){0};
+}
