@@ -52,7 +52,7 @@ kvass_status kvass_seq_fork(kvass_seq **out, const kvass_seq *seq, kvass_error *
         return kvass_fail(err, KVASS_INVALID, "ARGUMENT", "an open sequence is needed");
     }
     kvass_context *ctx = seq->ctx;
-    kvass_seq *fork;
+    kvass_seq *fork = NULL;
     kvass_status status = take_slot(ctx, &fork, err);
     if (status) {
         return status;

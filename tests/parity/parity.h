@@ -1,0 +1,47 @@
+/* parity.h - one text, one model, every way of running it.
+ * A path is a way to get logits[n_tokens, n_vocab] of a text: the full-sequence path whole or in
+ * chunks, token by token, after a fork or a cut, in a batch, or with nothing kept. The tests say
+ * how equal the results must be. Every run ends by asserting that all pages came home.
+ */
+#ifndef KVASS_TESTS_PARITY_H
+#define KVASS_TESTS_PARITY_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "engine/kvass.h"
+
+/* The text of one test: random ids out of a seed that is printed. */
+typedef struct parity_text {
+    const kvass_model *model;
+    int32_t n_tokens, n_vocab;
+    int32_t *ids;
+    size_t n_floats; /* n_tokens * n_vocab */
+} parity_text;
+
+typedef struct parity_setup {
+    kvass_store store;
+    bool deterministic;
+    bool shuffled; /* pages in random order; the pool always has just enough of them */
+    int32_t n_threads;
+} parity_setup;
+
+typedef struct parity_path {
+    const char *name;
+    /* fill logits[n_tokens, n_vocab] */
+    void (*run)(const parity_text *text, const parity_setup *setup, int32_t arg, float *logits);
+    int32_t arg; /* chunk size, cut position, ... */
+} parity_path;
+
+/* The paths; the first is the reference: one prefill of everything. Ends with name NULL. */
+extern const parity_path parity_paths[];
+
+/* Fails the test with the library's message. */
+void parity_check(kvass_status status, const kvass_error *err);
+
+#endif

@@ -1,0 +1,197 @@
+/* test_parity.c - all paths give the same logits: the engine's contract, in three levels.
+ *   f32 store, float weights   within 1e-4 of the logits' standard deviation
+ *   deterministic              bit for bit, any store
+ *   f16 store                  mean KL divergence between paths at most 1e-5
+ * and each path is bit for bit the same for 1, 2 and 5 threads. All of it twice: with pages in
+ * order, and shuffled. The argument is a checkpoint; quantized weights are held to the KL bound,
+ * too.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/parity/parity.h"
+
+enum { SEED = 7, MOST_TOKENS = 300 };
+
+static parity_text text;
+static bool quantized;
+static float *reference, *got;
+
+static double standard_deviation(const float *x, size_t n)
+{
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += x[i];
+        squares += (double)x[i] * x[i];
+    }
+    double mean = sum / (double)n;
+    return sqrt(squares / (double)n - mean * mean);
+}
+
+static double log_sum_exp(const float *x, int32_t n)
+{
+    double max = x[0], sum = 0;
+    for (int32_t i = 1; i < n; i++) {
+        max = x[i] > max ? x[i] : max;
+    }
+    for (int32_t i = 0; i < n; i++) {
+        sum += exp(x[i] - max);
+    }
+    return max + log(sum);
+}
+
+/* mean over positions of KL(softmax(p) || softmax(q)) */
+static double mean_kl(const float *p, const float *q)
+{
+    double total = 0;
+    for (int32_t t = 0; t < text.n_tokens; t++) {
+        const float *a = p + (size_t)t * (size_t)text.n_vocab;
+        const float *b = q + (size_t)t * (size_t)text.n_vocab;
+        double za = log_sum_exp(a, text.n_vocab), zb = log_sum_exp(b, text.n_vocab);
+        for (int32_t i = 0; i < text.n_vocab; i++) {
+            total += exp(a[i] - za) * ((a[i] - za) - (b[i] - zb));
+        }
+    }
+    return total / text.n_tokens;
+}
+
+static double worst_difference(const float *a, const float *b)
+{
+    double worst = 0;
+    for (size_t i = 0; i < text.n_floats; i++) {
+        double d = fabs((double)a[i] - b[i]);
+        worst = d > worst || isnan(d) ? d : worst;
+    }
+    return worst;
+}
+
+static void run(const parity_path *path, const parity_setup *setup, float *logits)
+{
+    memset(logits, 0xff, text.n_floats * sizeof *logits); /* NaN: what is not written is noticed */
+    path->run(&text, setup, path->arg, logits);
+}
+
+/* every path against the reference path, under one setup */
+static void compare_paths(kvass_store store, bool deterministic, bool shuffled)
+{
+    parity_setup setup = {store, deterministic, shuffled, 2};
+    double worst = 0;
+    run(&parity_paths[0], &setup, reference);
+    double spread = standard_deviation(reference, text.n_floats);
+    assert_true(spread > 0);
+    for (const parity_path *path = parity_paths + 1; path->name; path++) {
+        run(path, &setup, got);
+        if (deterministic) {
+            if (memcmp(got, reference, text.n_floats * sizeof *got) != 0) {
+                fail_msg("%s: not bit-equal, worst difference %g", path->name,
+                         worst_difference(got, reference));
+            }
+        } else if (store == KVASS_STORE_F32 && !quantized) {
+            double d = worst_difference(got, reference) / spread;
+            worst = d > worst ? d : worst;
+            if (!(d <= 1e-4)) {
+                fail_msg("%s: off by %g standard deviations", path->name, d);
+            }
+        } else {
+            double kl = mean_kl(reference, got);
+            worst = kl > worst ? kl : worst;
+            if (!(kl <= 1e-5)) {
+                fail_msg("%s: mean KL %g", path->name, kl);
+            }
+        }
+    }
+    print_message("store %d, deterministic %d, shuffled %d: worst %.3g\n", (int)store,
+                  deterministic, shuffled, worst);
+}
+
+static void paths_agree_f32(void **state)
+{
+    (void)state;
+    compare_paths(KVASS_STORE_F32, false, false);
+    compare_paths(KVASS_STORE_F32, false, true);
+}
+
+static void paths_agree_f16(void **state)
+{
+    (void)state;
+    compare_paths(KVASS_STORE_F16, false, false);
+    compare_paths(KVASS_STORE_F16, false, true);
+}
+
+static void deterministic_is_bit_equal(void **state)
+{
+    (void)state;
+    for (int shuffled = 0; shuffled < 2; shuffled++) {
+        compare_paths(KVASS_STORE_F32, true, shuffled);
+        compare_paths(KVASS_STORE_F16, true, shuffled);
+    }
+}
+
+/* threads, and the order of pages, leave every path's bits alone */
+static void threads_change_no_bit(void **state)
+{
+    (void)state;
+    static const int32_t counts[] = {2, 5};
+    for (int store = KVASS_STORE_F32; store <= KVASS_STORE_F16; store++) {
+        for (const parity_path *path = parity_paths; path->name; path++) {
+            parity_setup setup = {(kvass_store)store, false, false, 1};
+            run(path, &setup, reference);
+            for (int i = 0; i < 2; i++) {
+                setup.n_threads = counts[i];
+                setup.shuffled = i == 1;
+                run(path, &setup, got);
+                if (memcmp(got, reference, text.n_floats * sizeof *got) != 0) {
+                    fail_msg("%s, %d threads: not bit-equal to 1 thread, worst difference %g",
+                             path->name, counts[i], worst_difference(got, reference));
+                }
+            }
+        }
+    }
+}
+
+static void make_text(const kvass_model *model)
+{
+    kvass_model_info info;
+    kvass_model_get_info(model, &info);
+    quantized = strstr(info.format, "v2") != NULL;
+    text.model = model;
+    text.n_vocab = info.n_vocab;
+    bool learned = strcmp(info.positions, "learned") == 0;
+    text.n_tokens = learned && info.n_ctx < MOST_TOKENS ? info.n_ctx : MOST_TOKENS;
+    text.n_floats = (size_t)text.n_tokens * (size_t)text.n_vocab;
+    text.ids = calloc((size_t)text.n_tokens, sizeof *text.ids);
+    reference = calloc(text.n_floats, sizeof *reference);
+    got = calloc(text.n_floats, sizeof *got);
+    assert_true(text.ids && reference && got);
+    uint32_t state = SEED;
+    for (int32_t i = 0; i < text.n_tokens; i++) {
+        state = state * 1664525u + 1013904223u;
+        text.ids[i] = (int32_t)((state >> 8) % (uint32_t)text.n_vocab);
+    }
+    print_message("%s: %d random tokens, seed %d\n", info.path, text.n_tokens, SEED);
+}
+
+int main(int argc, char **argv)
+{
+    kvass_error err;
+    kvass_model *model;
+    if (argc != 2 || kvass_model_open(&model, argv[1], NULL, &err) != KVASS_OK) {
+        (void)fprintf(stderr, "usage: test_parity CHECKPOINT: %s\n", argc == 2 ? err.message : "");
+        return 2;
+    }
+    make_text(model);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(paths_agree_f32),
+        cmocka_unit_test(paths_agree_f16),
+        cmocka_unit_test(deterministic_is_bit_equal),
+        cmocka_unit_test(threads_change_no_bit),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    free(text.ids);
+    free(reference);
+    free(got);
+    kvass_model_close(&model);
+    return failed;
+}
