@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/options.h"
 #include "model/config.h"
 #include "model/plan.h"
 
@@ -82,19 +83,20 @@ kvass_status kvass_model_open(kvass_model **out, const char *path, const kvass_m
         return kvass_fail(err, KVASS_INVALID, "ARGUMENT", "kvass_model_open: out is NULL");
     }
     *out = NULL;
-    if (!path || (opt && opt->struct_size != sizeof options)) {
-        return kvass_fail(err, KVASS_INVALID, "ARGUMENT", "kvass_model_open: %s",
-                          path ? "options of an unknown size" : "path is NULL");
+    if (!path) {
+        return kvass_fail(err, KVASS_INVALID, "ARGUMENT", "kvass_model_open: path is NULL");
     }
-    if (opt) {
-        options = *opt;
+    kvass_status status =
+        kvass_options_take(&options, sizeof options, opt, "kvass_model_open", err);
+    if (status != KVASS_OK) {
+        return status;
     }
     kvass_model *model = calloc(1, sizeof *model);
     if (!model) {
         return kvass_fail_nomem(err, sizeof *model, "a model");
     }
     model->header_only = options.header_only;
-    kvass_status status = kvass_checkpoint_open(&model->ckpt, path, err);
+    status = kvass_checkpoint_open(&model->ckpt, path, err);
     if (status == KVASS_OK) {
         status = load(model, &options, err);
     }
