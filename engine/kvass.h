@@ -388,7 +388,8 @@ KVASS_API int32_t kvass_tokenizer_find(const kvass_tokenizer *tok, const char *n
                                        size_t n_bytes);
 
 /* A stream turns ids into UTF-8: bytes of an incomplete character are held back until the rest
- * arrives. with_special also writes the text of special tokens. The stream borrows tok. */
+ * arrives. with_special also writes the text of special tokens. The stream borrows tok. A stream
+ * begins a text: to write on from ids that came before, put those first and drop their bytes. */
 KVASS_API kvass_status kvass_stream_open(kvass_stream **out, const kvass_tokenizer *tok,
                                          bool with_special, kvass_error *err);
 KVASS_API void kvass_stream_close(kvass_stream **stream);

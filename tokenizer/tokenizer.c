@@ -1,0 +1,249 @@
+/* tokenizer.c - opening a tokenizer of any format, encoding, and questions about ids.
+ * Formats are tried in the order of `readers`; a reader that fits decides.
+ */
+#include "tokenizer/tokenizer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "engine/base/checked.h"
+#include "engine/base/file.h"
+#include "tokenizer/utf8.h"
+
+#define MAX_JSON_BYTES ((size_t)256 << 20)
+#define MAX_TEXT_BYTES (INT32_MAX - 64) /* places in a text are int32 */
+
+static const tok_reader *const readers[] = {
+    &kvass_reader_llama2c_bin,
+};
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+/* What a folder may hold, best first. */
+static const char *const names[] = {"tokenizer.json", "vocab.json", "tokenizer.bin"};
+
+/* The file that `path` means: itself, or the first of `names` in it. *out is the caller's. */
+static kvass_status find_file(const char *path, char **out, kvass_error *err)
+{
+    struct stat st;
+    bool folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    size_t n_bytes;
+    if (!kvass_add_size(strlen(path), sizeof "/tokenizer.json", &n_bytes) ||
+        !(*out = malloc(n_bytes))) {
+        return kvass_fail_nomem(err, strlen(path), "a path");
+    }
+    if (!folder) {
+        memcpy(*out, path, strlen(path) + 1);
+        return KVASS_OK;
+    }
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        (void)snprintf(*out, n_bytes, "%s/%s", path, names[i]);
+        if (stat(*out, &st) == 0) {
+            return KVASS_OK;
+        }
+    }
+    free(*out);
+    *out = NULL;
+    return kvass_fail(err, KVASS_IO, "TOKENIZER_MISSING",
+                      "%s: no tokenizer.json, vocab.json or tokenizer.bin in this folder", path);
+}
+
+/* Look into the file: its head, and its contents when it is JSON. */
+static kvass_status look(tok_source *source, kvass_json **json, kvass_error *err)
+{
+    kvass_file file;
+    kvass_status status = kvass_file_open(&file, source->path, err);
+    if (status != KVASS_OK) {
+        return status;
+    }
+    source->n_head = file.size < sizeof source->head ? (size_t)file.size : sizeof source->head;
+    status = kvass_file_read(&file, 0, source->head, source->n_head, err);
+    kvass_file_close(&file);
+    size_t i = 0;
+    while (i < source->n_head && memchr(" \t\r\n", source->head[i], 4)) {
+        i++;
+    }
+    if (status == KVASS_OK && i < source->n_head && source->head[i] == '{') {
+        status = kvass_json_open(json, source->path, MAX_JSON_BYTES, err);
+        source->json = *json;
+    }
+    return status;
+}
+
+static kvass_status read_source(kvass_tokenizer *tok, const tok_source *source, kvass_error *err)
+{
+    for (size_t i = 0; i < sizeof readers / sizeof readers[0]; i++) {
+        if (readers[i]->fits(source)) {
+            return readers[i]->read(tok, source, err);
+        }
+    }
+    return kvass_fail(
+        err, KVASS_UNSUPPORTED, "TOKENIZER_KIND",
+        "%s: expected tokenizer.json, vocab.json or a llama2.c tokenizer.bin, found %s",
+        source->path, kvass_file_looks_like(source->head, source->n_head));
+}
+
+kvass_status kvass_tokenizer_open(kvass_tokenizer **out, const char *path, int32_t n_vocab,
+                                  kvass_error *err)
+{
+    if (!out || !path || n_vocab < 0) {
+        return kvass_fail(err, KVASS_INVALID, "ARGUMENT", "kvass_tokenizer_open: %s",
+                          n_vocab < 0 ? "n_vocab is negative" : "out or path is NULL");
+    }
+    *out = NULL;
+    tok_source source = {.n_vocab = n_vocab};
+    kvass_json *json = NULL;
+    char *file = NULL;
+    kvass_tokenizer *tok = calloc(1, sizeof *tok);
+    if (!tok) {
+        return kvass_fail_nomem(err, sizeof *tok, "the tokenizer");
+    }
+    tok->bos = tok->eos = -1;
+    kvass_status status = find_file(path, &file, err);
+    if (status == KVASS_OK) {
+        source.path = file;
+        status = look(&source, &json, err);
+    }
+    if (status == KVASS_OK) {
+        status = read_source(tok, &source, err);
+    }
+    kvass_json_close(&json);
+    free(file);
+    if (status != KVASS_OK) {
+        kvass_tokenizer_close(&tok);
+    }
+    *out = tok;
+    return status;
+}
+
+void kvass_tokenizer_close(kvass_tokenizer **tok)
+{
+    if (!tok || !*tok) {
+        return;
+    }
+    kvass_tokenizer *t = *tok;
+    if (t->ops) {
+        t->ops->close(t->model);
+    }
+    kvass_vocab_close(&t->vocab);
+    kvass_ids_close(&t->prefix);
+    kvass_ids_close(&t->suffix);
+    free(t);
+    *tok = NULL;
+}
+
+/* ---- questions ------------------------------------------------------------------------------- */
+
+void kvass_tokenizer_get_info(const kvass_tokenizer *tok, kvass_tokenizer_info *info)
+{
+    *info = (kvass_tokenizer_info){
+        .kind = tok->ops->kind,
+        .n_vocab = tok->vocab.n_vocab,
+        .bos = tok->bos,
+        .eos = tok->eos,
+        .adds_bos = tok->prefix.n > 0 && tok->prefix.data[0] == tok->bos,
+    };
+}
+
+const char *kvass_tokenizer_piece(const kvass_tokenizer *tok, int32_t id, size_t *n_bytes)
+{
+    if (id < 0 || id >= tok->vocab.n_vocab) {
+        *n_bytes = 0;
+        return NULL;
+    }
+    const tok_piece *piece = &tok->vocab.pieces[id];
+    *n_bytes = piece->n_bytes;
+    return tok->vocab.bytes + piece->offset;
+}
+
+bool kvass_tokenizer_is_special(const kvass_tokenizer *tok, int32_t id)
+{
+    return kvass_vocab_has(&tok->vocab, id) && (tok->vocab.pieces[id].flags & TOK_SPECIAL);
+}
+
+int32_t kvass_tokenizer_find(const kvass_tokenizer *tok, const char *name, size_t n_bytes)
+{
+    return kvass_vocab_word(&tok->vocab, name, n_bytes);
+}
+
+/* ---- encoding -------------------------------------------------------------------------------- */
+
+kvass_encode_options kvass_encode_options_default(void)
+{
+    return (kvass_encode_options){.struct_size = sizeof(kvass_encode_options)};
+}
+
+static kvass_status check_text(const char *text, size_t n_bytes, const kvass_encode_options *opt,
+                               kvass_error *err)
+{
+    if (opt->struct_size < sizeof *opt) {
+        return kvass_fail(err, KVASS_INVALID, "STRUCT_SIZE",
+                          "kvass_encode_options: struct_size is %zu, expected %zu",
+                          opt->struct_size, sizeof *opt);
+    }
+    if (n_bytes > MAX_TEXT_BYTES) {
+        return kvass_fail(err, KVASS_INVALID, "TEXT_TOO_LONG", "text of %zu bytes, at most %d",
+                          n_bytes, MAX_TEXT_BYTES);
+    }
+    size_t n_valid = opt->strict_utf8 ? kvass_utf8_valid(text, n_bytes) : n_bytes;
+    if (n_valid < n_bytes) {
+        return kvass_fail(err, KVASS_FORMAT, "UTF8_INVALID",
+                          "text: byte %zu (0x%02x) is not valid UTF-8", n_valid,
+                          (unsigned)(unsigned char)text[n_valid]);
+    }
+    return KVASS_OK;
+}
+
+static kvass_status push_all(tok_run *run, const tok_ids *ids)
+{
+    for (size_t i = 0; i < ids->n; i++) {
+        if (!kvass_ids_push(&run->ids, ids->data[i])) {
+            return kvass_fail_nomem(run->err, run->ids.n * sizeof(int32_t), "token ids");
+        }
+    }
+    return KVASS_OK;
+}
+
+static kvass_status encode_text(tok_run *run, const char *text, size_t n_bytes,
+                                const kvass_encode_options *opt)
+{
+    const kvass_tokenizer *tok = run->tok;
+    kvass_status status = opt->add_special ? push_all(run, &tok->prefix) : KVASS_OK;
+    if (status == KVASS_OK) {
+        status = tok->ops->encode(tok->model, text, n_bytes, run);
+    }
+    if (status == KVASS_OK && opt->add_special) {
+        status = push_all(run, &tok->suffix);
+    }
+    return status;
+}
+
+kvass_status kvass_tokenizer_encode(const kvass_tokenizer *tok, const char *text, size_t n_bytes,
+                                    const kvass_encode_options *opt, int32_t *ids, size_t cap,
+                                    size_t *n_ids, kvass_error *err)
+{
+    if (!tok || !n_ids || (n_bytes > 0 && !text) || (cap > 0 && !ids)) {
+        return kvass_fail(err, KVASS_INVALID, "ARGUMENT",
+                          "kvass_tokenizer_encode: tok, text, ids or n_ids is NULL");
+    }
+    const kvass_encode_options plain = kvass_encode_options_default();
+    opt = opt ? opt : &plain;
+    kvass_status status = check_text(text, n_bytes, opt, err);
+    if (status != KVASS_OK) {
+        return status;
+    }
+    tok_run run = {.tok = tok, .err = err};
+    status = encode_text(&run, text, n_bytes, opt);
+    if (status == KVASS_OK) {
+        size_t n = run.ids.n < cap ? run.ids.n : cap;
+        if (n > 0) {
+            memcpy(ids, run.ids.data, n * sizeof *ids);
+        }
+        *n_ids = run.ids.n;
+    }
+    kvass_merger_close(&run.merger);
+    kvass_ids_close(&run.ids);
+    return status;
+}

@@ -1,0 +1,54 @@
+/* tokenizer.h - the inside of kvass_tokenizer, for its readers.
+ * Encoding: text -> named (added) tokens are cut out -> normalizer -> pre-tokenizer -> the model, word
+ * by word. A reader of one file format fills the parts it has; empty parts pass text on as it is.
+ * Everything is read-only once kvass_tokenizer_open returns; what one call needs is in a tok_run.
+ */
+#ifndef KVASS_TOKENIZER_TOKENIZER_H
+#define KVASS_TOKENIZER_TOKENIZER_H
+
+#include "engine/base/json.h"
+#include "tokenizer/merge.h"
+#include "tokenizer/vocab.h"
+
+/* What the model needs for one encode call. */
+typedef struct tok_run {
+    const kvass_tokenizer *tok;
+    tok_merger merger;
+    tok_ids ids;
+    kvass_error *err;
+} tok_run;
+
+/* A model turns one word into ids. Another kind of model is another table of these. */
+typedef struct tok_model_ops {
+    const char *kind;
+    kvass_status (*encode)(const void *model, const char *word, size_t n_bytes, tok_run *run);
+    void (*close)(void *model);
+} tok_model_ops;
+
+struct kvass_tokenizer {
+    tok_vocab vocab;
+    const tok_model_ops *ops;
+    void *model;
+    tok_ids prefix, suffix; /* ids around a text with add_special */
+    int32_t bos, eos;       /* -1 if unnamed */
+    bool strip_space;       /* decoding: one space at the beginning of a text is no part of it */
+};
+
+/* A file that may hold a tokenizer, looked into once. */
+typedef struct tok_source {
+    const char *path;
+    unsigned char head[64]; /* its first bytes */
+    size_t n_head;
+    const kvass_json *json; /* its contents when it is a JSON object, else NULL */
+    int32_t n_vocab;        /* of the model, 0 if unknown */
+} tok_source;
+
+/* One per format. `read` fills an empty tokenizer; on failure the caller closes it. */
+typedef struct tok_reader {
+    bool (*fits)(const tok_source *source);
+    kvass_status (*read)(kvass_tokenizer *tok, const tok_source *source, kvass_error *err);
+} tok_reader;
+
+extern const tok_reader kvass_reader_llama2c_bin;
+
+#endif
