@@ -1,0 +1,228 @@
+/* bench.c - `kvass bench`: cached and uncached decoding, and prefill, at several depths.
+ */
+#include "tools/bench.h"
+#include "tools/help.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEY_DEPTH = CLI_KEY_OWN, KEY_MODE, KEY_REPS, KEY_WARMUP };
+
+#define DEEPEST (1 << 24)
+
+static const char *const mode_names[] = {"prefill", "cached", "uncached"};
+static const char *const format_names[] = {"md", "csv", "json", "jsonl"};
+
+static void add_depth(const struct argp_state *state, bench_args *args, int64_t depth)
+{
+    if (args->n_depths == BENCH_MAX_DEPTHS) {
+        argp_error(state, "--depth: more than %d depths", BENCH_MAX_DEPTHS);
+    }
+    args->depths[args->n_depths++] = (int32_t)depth;
+}
+
+/* "400" or "a-b*m" (a, a*m, a*m*m ... up to b; after 0 comes 1) or "a-b+s" */
+static void parse_range(const struct argp_state *state, bench_args *args, char *item)
+{
+    char *dash = strchr(item, '-');
+    if (!dash) {
+        add_depth(state, args, cli_int(state, "--depth", item, 0, DEEPEST));
+        return;
+    }
+    char *by = strpbrk(dash + 1, "*+");
+    if (!by) {
+        argp_error(state, "--depth: expected N, FROM-TO*FACTOR or FROM-TO+STEP, found '%s'", item);
+        return;
+    }
+    bool multiply = *by == '*';
+    *dash = *by = '\0';
+    int64_t from = cli_int(state, "--depth", item, 0, DEEPEST);
+    int64_t to = cli_int(state, "--depth", dash + 1, from, DEEPEST);
+    int64_t amount = cli_int(state, "--depth", by + 1, multiply ? 2 : 1, DEEPEST);
+    for (int64_t depth = from; depth <= to; depth = !multiply    ? depth + amount
+                                                    : depth == 0 ? 1
+                                                                 : depth * amount) {
+        add_depth(state, args, depth);
+    }
+}
+
+static void parse_list(const struct argp_state *state, bench_args *args, char *list, bool depths)
+{
+    char *rest = NULL;
+    for (char *item = strtok_r(list, ",", &rest); item; item = strtok_r(NULL, ",", &rest)) {
+        if (depths) {
+            parse_range(state, args, item);
+        } else {
+            args->modes[cli_choice(state, "--mode", item, mode_names, BENCH_N_MODES)] = true;
+        }
+    }
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+    bench_args *args = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        cli_share_state(state);
+        return 0;
+    case 'n':
+        args->n_gen = (int32_t)cli_int(state, "-n", arg, 1, DEEPEST);
+        return 0;
+    case 'o':
+        args->format = (bench_format)cli_choice(state, "-o", arg, format_names, 4);
+        return 0;
+    case KEY_DEPTH:
+        parse_list(state, args, arg, true);
+        return 0;
+    case KEY_MODE:
+        parse_list(state, args, arg, false);
+        return 0;
+    case KEY_REPS:
+        args->reps = (int)cli_int(state, "--reps", arg, 1, BENCH_MAX_REPS);
+        return 0;
+    case KEY_WARMUP:
+        args->warmup = (int)cli_int(state, "--warmup", arg, 0, BENCH_MAX_REPS);
+        return 0;
+    case ARGP_KEY_END:
+        if (args->opts.context.retain != KVASS_RETAIN_FULL) {
+            argp_error(state, "--cache: bench chooses it; say what to measure with --mode");
+        }
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_option options[] = {
+    {"depth", KEY_DEPTH, "LIST", 0, "tokens in the context: N, FROM-TO*FACTOR, FROM-TO+STEP", 0},
+    {"mode", KEY_MODE, "LIST", 0, "of prefill, cached, uncached", 0},
+    {"tokens", 'n', "N", 0, "tokens decoded in each repetition", 0},
+    {"reps", KEY_REPS, "N", 0, "repetitions that count", 0},
+    {"warmup", KEY_WARMUP, "N", 0, "repetitions before them that do not", 0},
+    {"output", 'o', "FORMAT", 0, "md, csv, json or jsonl", 0},
+    {0},
+};
+static const struct argp_child children[] = {
+    {&cli_model_argp, 0, NULL, 0}, {&cli_context_argp, 0, NULL, 0}, {0}};
+
+/* Depths that fit when none were named, and a context that holds the deepest. */
+static int choose_depths(bench_args *args, const kvass_model_info *info)
+{
+    int32_t *n_ctx = &args->opts.context.n_ctx;
+    int32_t limit = *n_ctx > 0 ? *n_ctx : info->n_ctx;
+    if (args->n_depths == 0) {
+        for (int32_t depth = 64; depth <= 1024 && depth + args->n_gen <= limit; depth *= 2) {
+            args->depths[args->n_depths++] = depth;
+        }
+    }
+    if (args->n_depths == 0) {
+        args->n_gen = args->n_gen < limit / 2 ? args->n_gen : limit / 2 + (limit == 1);
+        args->depths[args->n_depths++] = limit - args->n_gen;
+    }
+    int32_t deepest = 0;
+    for (int d = 0; d < args->n_depths; d++) {
+        deepest = args->depths[d] > deepest ? args->depths[d] : deepest;
+    }
+    if (deepest + args->n_gen > limit) {
+        cli_say("depth %d and %d tokens more exceed the available context size of %d tokens",
+                (int)deepest, (int)args->n_gen, (int)limit);
+        return CLI_NO_ROOM;
+    }
+    *n_ctx = deepest + args->n_gen;
+    return CLI_OK;
+}
+
+/* "unknown" where the system does not say */
+static void cpu_name(char *name, size_t n)
+{
+    char line[256];
+    FILE *file = fopen("/proc/cpuinfo", "re");
+    (void)snprintf(name, n, "unknown");
+    while (file && fgets(line, sizeof line, file)) {
+        char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) == 0 && colon) {
+            line[strcspn(line, "\n")] = '\0';
+            (void)snprintf(name, n, "%s", colon[1] == ' ' ? colon + 2 : colon + 1);
+            break;
+        }
+    }
+    if (file) {
+        (void)fclose(file);
+    }
+}
+
+static const char *main_dtype(const kvass_model *model, int32_t n_tensors)
+{
+    size_t n_bytes[KVASS_N_DTYPES + 1] = {0};
+    int most = 0;
+    for (int32_t i = 0; i < n_tensors; i++) {
+        kvass_tensor_info tensor;
+        if (kvass_model_get_tensor(model, i, &tensor, NULL) == KVASS_OK) {
+            n_bytes[tensor.dtype] += tensor.n_bytes;
+        }
+    }
+    for (int d = 1; d < KVASS_N_DTYPES; d++) {
+        most = n_bytes[d] > n_bytes[most] ? d : most;
+    }
+    return kvass_dtype_name((kvass_dtype)most);
+}
+
+static int prepare(bench_args *args, kvass_model **model)
+{
+    kvass_model_info info;
+    int code = cli_open_model(&args->opts, true, model);
+    if (code != CLI_OK) {
+        return code;
+    }
+    kvass_model_get_info(*model, &info);
+    code = choose_depths(args, &info);
+    kvass_context_options none = args->opts.context;
+    none.retain = KVASS_RETAIN_NONE;
+    const kvass_context_options *contexts[] = {&args->opts.context, &none};
+    if (code == CLI_OK) {
+        code = cli_check_memory(&args->opts, *model, contexts, args->modes[BENCH_UNCACHED] ? 2 : 1);
+    }
+    if (code == CLI_OK) {
+        kvass_model_close(model);
+        code = cli_open_model(&args->opts, false, model);
+    }
+    return code;
+}
+
+static int run_bench(int argc, char **argv)
+{
+    static const struct argp argp = {options, parse_option, NULL, NULL, children, NULL, NULL};
+    bench_args args = {.n_gen = 32, .reps = 5, .warmup = 1};
+    if (!cli_options_init(&args.opts, &cli_bench)) {
+        return CLI_USAGE;
+    }
+    (void)argp_parse(&argp, argc, argv, 0, NULL, &args);
+    if (!args.modes[BENCH_PREFILL] && !args.modes[BENCH_CACHED] && !args.modes[BENCH_UNCACHED]) {
+        args.modes[BENCH_PREFILL] = args.modes[BENCH_CACHED] = args.modes[BENCH_UNCACHED] = true;
+    }
+    bench_result result = {.args = &args};
+    kvass_model *model = NULL;
+    int code = prepare(&args, &model);
+    if (code == CLI_OK) {
+        kvass_model_get_info(model, &result.info);
+        cpu_name(result.cpu, sizeof result.cpu);
+        result.dtype = main_dtype(model, result.info.n_tensors);
+        if (getloadavg(&result.load_average, 1) != 1) {
+            result.load_average = -1;
+        }
+        cli_catch_interrupt();
+        code = bench_measure(&args, model, &result);
+    }
+    if (code == CLI_OK) {
+        code = bench_print(&result);
+    }
+    free(result.rows);
+    kvass_model_close(&model);
+    return code;
+}
+
+const cli_command cli_bench = {.name = "bench",
+                               .summary = "measure cached and uncached decoding side by side",
+                               .help = help_bench,
+                               .details = details_bench,
+                               .run = run_bench};

@@ -1,0 +1,191 @@
+/* cli_options.c - the flags that several subcommands share, as argp children.
+ * A flag's meaning and its checks are written once, here. Range checks of what the library also
+ * checks are left to the library: its message names the parameter.
+ */
+#include "tools/cli.h"
+
+#include <stdlib.h>
+
+enum {
+    KEY_TOKENIZER = CLI_KEY_SHARED,
+    KEY_MMAP,
+    KEY_CACHE,
+    KEY_KV_TYPE,
+    KEY_KV_BUDGET,
+    KEY_BATCH,
+    KEY_DETERMINISTIC,
+    KEY_ISA,
+    KEY_TEMP,
+    KEY_TOP_K,
+    KEY_TOP_P,
+    KEY_MIN_P,
+    KEY_REPEAT_PENALTY,
+    KEY_REPEAT_LAST,
+    KEY_SEED
+};
+
+#define MAX_THREADS 1024
+
+bool cli_options_init(cli_options *opts, const cli_command *command)
+{
+    *opts = (cli_options){.command = command,
+                          .context = kvass_context_options_default(),
+                          .sampler = kvass_sampler_options_default()};
+    const char *threads = getenv("KVASS_THREADS");
+    if (threads && threads[0] != '\0') {
+        int64_t n;
+        if (!cli_parse_int(threads, 1, MAX_THREADS, &n)) {
+            cli_say("KVASS_THREADS: expected a number from 1 to %d, found '%s'", MAX_THREADS,
+                    threads);
+            return false;
+        }
+        opts->context.n_threads = (int32_t)n;
+    }
+    return true;
+}
+
+void cli_share_state(struct argp_state *state)
+{
+    const struct argp_child *child = state->root_argp->children;
+    for (int i = 0; child && child[i].argp; i++) {
+        state->child_inputs[i] = state->input;
+    }
+}
+
+/* ---- model ---------------------------------------------------------------------------------- */
+
+static error_t parse_model(int key, char *arg, struct argp_state *state)
+{
+    cli_options *opts = state->input;
+    switch (key) {
+    case 'm':
+        opts->model = arg;
+        return 0;
+    case KEY_TOKENIZER:
+        opts->tokenizer = arg;
+        return 0;
+    case KEY_MMAP:
+        opts->use_mmap = true;
+        return 0;
+    case 'q':
+        opts->quiet = true;
+        return 0;
+    case 'v':
+        opts->verbose = true;
+        return 0;
+    case 'h':
+        (void)fputs(opts->command->help, stdout);
+        exit(cli_finish_output());
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_option model_options[] = {
+    {"model", 'm', "MODEL", 0, "checkpoint: a folder, .safetensors, .index.json or .bin", 0},
+    {"tokenizer", KEY_TOKENIZER, "PATH", 0, "tokenizer, when it is not beside the model", 0},
+    {"mmap", KEY_MMAP, NULL, 0, "map the weights instead of reading them", 0},
+    {"quiet", 'q', NULL, 0, "say nothing but errors", 0},
+    {"verbose", 'v', NULL, 0, "say what is being done", 0},
+    {"help", 'h', NULL, 0, "this help", 0},
+    {0},
+};
+const struct argp cli_model_argp = {.options = model_options, .parser = parse_model};
+
+/* ---- context and cache ---------------------------------------------------------------------- */
+
+static error_t parse_context(int key, char *arg, struct argp_state *state)
+{
+    static const char *const retains[] = {"full", "none"};
+    static const char *const stores[] = {"f32", "f16"};
+    static const char *const isas[] = {"scalar", "avx2", "auto"};
+    static const uint32_t isa_masks[] = {KVASS_ISA_SCALAR, KVASS_ISA_AVX2, ~(uint32_t)0};
+    kvass_context_options *ctx = &((cli_options *)state->input)->context;
+    switch (key) {
+    case 'c':
+        ctx->n_ctx = (int32_t)cli_int(state, "-c", arg, 1, INT32_MAX);
+        return 0;
+    case 't':
+        ctx->n_threads = (int32_t)cli_int(state, "-t", arg, 1, MAX_THREADS);
+        return 0;
+    case KEY_CACHE:
+        ctx->retain = (kvass_retain)cli_choice(state, "--cache", arg, retains, 2);
+        return 0;
+    case KEY_KV_TYPE:
+        ctx->store = (kvass_store)cli_choice(state, "--kv-type", arg, stores, 2);
+        return 0;
+    case KEY_KV_BUDGET:
+        ctx->kv_budget = (size_t)cli_int(state, "--kv-budget", arg, 1, INT64_MAX);
+        return 0;
+    case KEY_BATCH:
+        ctx->n_batch = (int32_t)cli_int(state, "--batch", arg, 1, 1 << 20);
+        return 0;
+    case KEY_DETERMINISTIC:
+        ctx->deterministic = true;
+        return 0;
+    case KEY_ISA:
+        ctx->isa = isa_masks[cli_choice(state, "--isa", arg, isas, 3)];
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_option context_options[] = {
+    {"ctx", 'c', "N", 0, "context length (default: as trained)", 1},
+    {"threads", 't', "N", 0, "threads (default: the CPUs there are)", 1},
+    {"batch", KEY_BATCH, "N", 0, "tokens per prefill chunk", 1},
+    {"isa", KEY_ISA, "NAME", 0, "kernels: auto, avx2 or scalar", 1},
+    {"cache", KEY_CACHE, "POLICY", 0, "what is retained: full or none", 2},
+    {"kv-type", KEY_KV_TYPE, "TYPE", 0, "how keys and values are stored: f16 or f32", 2},
+    {"kv-budget", KEY_KV_BUDGET, "BYTES", 0, "most bytes the cache may reserve", 2},
+    {"deterministic", KEY_DETERMINISTIC, NULL, 0, "the same bits on every path", 2},
+    {0},
+};
+const struct argp cli_context_argp = {.options = context_options, .parser = parse_context};
+
+/* ---- sampling ------------------------------------------------------------------------------- */
+
+static error_t parse_sampling(int key, char *arg, struct argp_state *state)
+{
+    cli_options *opts = state->input;
+    kvass_sampler_options *sampler = &opts->sampler;
+    switch (key) {
+    case KEY_TEMP:
+        sampler->temperature = (float)cli_real(state, "--temp", arg);
+        return 0;
+    case KEY_TOP_K:
+        sampler->top_k = (int32_t)cli_int(state, "--top-k", arg, 0, INT32_MAX);
+        return 0;
+    case KEY_TOP_P:
+        sampler->top_p = (float)cli_real(state, "--top-p", arg);
+        return 0;
+    case KEY_MIN_P:
+        sampler->min_p = (float)cli_real(state, "--min-p", arg);
+        return 0;
+    case KEY_REPEAT_PENALTY:
+        sampler->repeat_penalty = (float)cli_real(state, "--repeat-penalty", arg);
+        return 0;
+    case KEY_REPEAT_LAST:
+        sampler->repeat_last = (int32_t)cli_int(state, "--repeat-last", arg, 0, INT32_MAX);
+        return 0;
+    case KEY_SEED:
+        sampler->seed = (uint64_t)cli_int(state, "--seed", arg, 0, INT64_MAX);
+        opts->seed_given = true;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_option sampling_options[] = {
+    {"temp", KEY_TEMP, "X", 0, "temperature; 0 takes the likeliest token", 3},
+    {"top-k", KEY_TOP_K, "N", 0, "only the N likeliest; 0 is off", 3},
+    {"top-p", KEY_TOP_P, "X", 0, "only the likeliest that together have probability X", 3},
+    {"min-p", KEY_MIN_P, "X", 0, "only those at least X times as likely as the likeliest", 3},
+    {"repeat-penalty", KEY_REPEAT_PENALTY, "X", 0, "make recent tokens less likely; 1 is off", 3},
+    {"repeat-last", KEY_REPEAT_LAST, "N", 0, "how many recent tokens that looks at", 3},
+    {"seed", KEY_SEED, "N", 0, "seed of the generator (default: a new one)", 3},
+    {0},
+};
+const struct argp cli_sampling_argp = {.options = sampling_options, .parser = parse_sampling};

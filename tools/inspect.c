@@ -1,0 +1,385 @@
+/* inspect.c - `kvass inspect`: what a checkpoint is and what it costs, from its header alone.
+ * Only --check reads weights, block by block.
+ */
+#include "tools/cli.h"
+#include "tools/help.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEY_TENSORS = CLI_KEY_OWN, KEY_CHECK, KEY_JSON };
+
+#define MIB        (1024.0 * 1024.0)
+#define BLOCK_SIZE ((size_t)1 << 20)
+
+typedef struct inspect_args {
+    cli_options opts; /* first: see cli_share_state */
+    bool tensors, check, json;
+} inspect_args;
+
+/* Tensors of one element type; the last entry is for types that are not supported. */
+typedef struct dtype_total {
+    int32_t n_tensors;
+    int64_t n_elements;
+    size_t n_bytes;
+} dtype_total;
+
+typedef struct report {
+    kvass_model_info info;
+    dtype_total totals[KVASS_N_DTYPES + 1];
+    size_t scratch, cache;        /* of the context asked for */
+    size_t per_token[2];          /* cache bytes, f32 and f16 */
+    kvass_tokenizer_info tok;     /* kind NULL: none found */
+    int64_t n_bad, n_bad_tensors; /* --check: values that are NaN or infinite */
+} report;
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+    inspect_args *args = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        cli_share_state(state);
+        return 0;
+    case ARGP_KEY_ARG:
+        if (args->opts.model) {
+            argp_error(state, "more than one model: '%s'", arg);
+        }
+        args->opts.model = arg;
+        return 0;
+    case KEY_TENSORS:
+        args->tensors = true;
+        return 0;
+    case KEY_CHECK:
+        args->check = true;
+        return 0;
+    case KEY_JSON:
+        args->json = true;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_option options[] = {
+    {"tensors", KEY_TENSORS, NULL, 0, "list every tensor", 0},
+    {"check", KEY_CHECK, NULL, 0, "read all weights and look for NaN and infinity", 0},
+    {"json", KEY_JSON, NULL, 0, "one JSON document", 0},
+    {0},
+};
+static const struct argp_child children[] = {
+    {&cli_model_argp, 0, NULL, 0}, {&cli_context_argp, 0, NULL, 0}, {0}};
+
+static const char *dtype_name(int dtype)
+{
+    return dtype < KVASS_N_DTYPES ? kvass_dtype_name((kvass_dtype)dtype) : "unsupported";
+}
+
+static int64_t n_elements_of(const kvass_tensor_info *tensor)
+{
+    int64_t n = 1; /* the reader has checked that the product fits */
+    for (int32_t d = 0; d < tensor->n_dims; d++) {
+        n *= tensor->shape[d];
+    }
+    return n;
+}
+
+/* ---- --check -------------------------------------------------------------------------------- */
+
+/* Where a type keeps floating-point numbers: `step` bytes from one to the next, `width` bytes wide.
+ */
+typedef struct scan_rule {
+    size_t start, step, width;
+    uint32_t exponent; /* all its bits set: infinity or NaN */
+} scan_rule;
+
+static bool rule_of(const kvass_tensor_info *tensor, scan_rule *rule)
+{
+    switch (tensor->dtype) {
+    case KVASS_DTYPE_F32:
+        *rule = (scan_rule){0, 4, 4, 0x7f800000u};
+        return true;
+    case KVASS_DTYPE_F16:
+        *rule = (scan_rule){0, 2, 2, 0x7c00u};
+        return true;
+    case KVASS_DTYPE_BF16:
+        *rule = (scan_rule){0, 2, 2, 0x7f80u};
+        return true;
+    case KVASS_DTYPE_Q8_0: /* a scale, then 32 int8, again and again */
+        *rule = (scan_rule){0, 34, 2, 0x7c00u};
+        return true;
+    case KVASS_DTYPE_Q8_F32: /* all int8 first, then the scales */
+        *rule = (scan_rule){(size_t)n_elements_of(tensor), 4, 4, 0x7f800000u};
+        return true;
+    case KVASS_N_DTYPES:
+        break;
+    }
+    return false;
+}
+
+static int64_t count_bad(const unsigned char *block, size_t n_bytes, const scan_rule *rule)
+{
+    int64_t n_bad = 0;
+    for (size_t i = 0; i + rule->width <= n_bytes; i += rule->step) {
+        uint32_t bits = (uint32_t)block[i] | (uint32_t)block[i + 1] << 8;
+        if (rule->width == 4) {
+            bits |= (uint32_t)block[i + 2] << 16 | (uint32_t)block[i + 3] << 24;
+        }
+        n_bad += (bits & rule->exponent) == rule->exponent;
+    }
+    return n_bad;
+}
+
+static kvass_status check_tensor(const kvass_model *model, int32_t i,
+                                 const kvass_tensor_info *tensor, unsigned char *block,
+                                 int64_t *n_bad, kvass_error *err)
+{
+    scan_rule rule;
+    if (!rule_of(tensor, &rule)) {
+        return KVASS_OK;
+    }
+    size_t block_size = BLOCK_SIZE / rule.step * rule.step;
+    for (size_t at = rule.start; at < tensor->n_bytes; at += block_size) {
+        size_t n = tensor->n_bytes - at < block_size ? tensor->n_bytes - at : block_size;
+        kvass_status status = kvass_model_read_tensor(model, i, at, block, n, err);
+        if (status != KVASS_OK) {
+            return status;
+        }
+        *n_bad += count_bad(block, n, &rule);
+    }
+    return KVASS_OK;
+}
+
+static int check_weights(const inspect_args *args, const kvass_model *model, report *r)
+{
+    kvass_error err;
+    unsigned char *block = malloc(BLOCK_SIZE);
+    if (!block) {
+        cli_say("out of memory for %zu bytes", BLOCK_SIZE);
+        return CLI_NO_ROOM;
+    }
+    kvass_status status = KVASS_OK;
+    for (int32_t i = 0; i < r->info.n_tensors && status == KVASS_OK; i++) {
+        kvass_tensor_info tensor;
+        int64_t n_bad = 0;
+        status = kvass_model_get_tensor(model, i, &tensor, &err);
+        if (status == KVASS_OK) {
+            status = check_tensor(model, i, &tensor, block, &n_bad, &err);
+        }
+        if (status == KVASS_OK && n_bad > 0) {
+            r->n_bad += n_bad;
+            r->n_bad_tensors++;
+            cli_say("%s: tensor %s: %lld values are NaN or infinite", r->info.path, tensor.name,
+                    (long long)n_bad);
+        }
+    }
+    free(block);
+    (void)args;
+    return status == KVASS_OK ? CLI_OK : cli_fail(&err);
+}
+
+/* ---- gathering ------------------------------------------------------------------------------ */
+
+static int gather(inspect_args *args, const kvass_model *model, report *r)
+{
+    kvass_error err;
+    kvass_model_get_info(model, &r->info);
+    for (int32_t i = 0; i < r->info.n_tensors; i++) {
+        kvass_tensor_info tensor;
+        if (kvass_model_get_tensor(model, i, &tensor, &err) != KVASS_OK) {
+            return cli_fail(&err);
+        }
+        dtype_total *total = &r->totals[tensor.dtype];
+        total->n_tensors++;
+        total->n_elements += n_elements_of(&tensor);
+        total->n_bytes += tensor.n_bytes;
+    }
+    /* K and V of every layer's KV heads */
+    size_t n_values = (size_t)2 * (size_t)r->info.n_layers * (size_t)r->info.n_kv_heads *
+                      (size_t)r->info.head_dim;
+    r->per_token[KVASS_STORE_F32] = n_values * 4;
+    r->per_token[KVASS_STORE_F16] = n_values * 2;
+    if (args->opts.context.n_ctx == 0) {
+        args->opts.context.n_ctx = r->info.n_ctx;
+    }
+    if (kvass_context_bytes(model, &args->opts.context, &r->scratch, &r->cache, &err) != KVASS_OK) {
+        return cli_fail(&err);
+    }
+    return args->check ? check_weights(args, model, r) : CLI_OK;
+}
+
+/* ---- printing ------------------------------------------------------------------------------- */
+
+static void print_tensors(const kvass_model *model, const report *r)
+{
+    for (int32_t i = 0; i < r->info.n_tensors; i++) {
+        kvass_tensor_info tensor;
+        if (kvass_model_get_tensor(model, i, &tensor, NULL) != KVASS_OK) {
+            return;
+        }
+        (void)printf("%-12s %12zu  ", dtype_name((int)tensor.dtype), tensor.n_bytes);
+        cli_put_text(tensor.name, strlen(tensor.name), false);
+        (void)printf(" [");
+        for (int32_t d = 0; d < tensor.n_dims; d++) {
+            (void)printf(d > 0 ? ", %lld" : "%lld", (long long)tensor.shape[d]);
+        }
+        (void)printf("]\n");
+    }
+}
+
+static void print_text(const inspect_args *args, const kvass_model *model, const report *r)
+{
+    const kvass_model_info *info = &r->info;
+    (void)printf("family      %s (%s)\n", info->family, info->format);
+    (void)printf("layers      %d, dim %d, ffn_dim %d\n", (int)info->n_layers, (int)info->dim,
+                 (int)info->ffn_dim);
+    (void)printf("heads       %d, kv heads %d, head_dim %d\n", (int)info->n_heads,
+                 (int)info->n_kv_heads, (int)info->head_dim);
+    (void)printf("vocabulary  %d%s\n", (int)info->n_vocab,
+                 info->tied ? ", output tied to the embedding" : "");
+    (void)printf("context     %d, positions %s\n", (int)info->n_ctx, info->positions);
+    (void)printf("parameters  %lld, %.2f MiB in memory\n", (long long)info->n_params,
+                 (double)info->weight_bytes / MIB);
+    for (int d = 0; d <= KVASS_N_DTYPES; d++) {
+        if (r->totals[d].n_tensors > 0) {
+            (void)printf("  %-12s %d tensors, %lld elements, %.2f MiB stored\n", dtype_name(d),
+                         (int)r->totals[d].n_tensors, (long long)r->totals[d].n_elements,
+                         (double)r->totals[d].n_bytes / MIB);
+        }
+    }
+    (void)printf("cache       %zu bytes per token in f16, %zu in f32\n",
+                 r->per_token[KVASS_STORE_F16], r->per_token[KVASS_STORE_F32]);
+    (void)printf(
+        "memory      %.2f MiB at a context of %d: weights %.2f, buffers %.2f, cache %.2f\n",
+        ((double)info->weight_bytes + (double)r->scratch + (double)r->cache) / MIB,
+        (int)args->opts.context.n_ctx, (double)info->weight_bytes / MIB, (double)r->scratch / MIB,
+        (double)r->cache / MIB);
+    if (r->tok.kind) {
+        (void)printf("tokenizer   %s, %d tokens, bos %d, eos %d\n", r->tok.kind,
+                     (int)r->tok.n_vocab, (int)r->tok.bos, (int)r->tok.eos);
+    } else {
+        (void)printf("tokenizer   none found beside the model\n");
+    }
+    (void)printf("fingerprint %016llx\n", (unsigned long long)info->fingerprint);
+    if (args->check) {
+        (void)printf("check       %lld NaN or infinite values in %lld of %d tensors\n",
+                     (long long)r->n_bad, (long long)r->n_bad_tensors, (int)info->n_tensors);
+    }
+    if (args->tensors) {
+        print_tensors(model, r);
+    }
+}
+
+static json_t *tensor_list(const kvass_model *model, const report *r)
+{
+    json_t *list = json_array();
+    for (int32_t i = 0; list && i < r->info.n_tensors; i++) {
+        kvass_tensor_info tensor;
+        if (kvass_model_get_tensor(model, i, &tensor, NULL) != KVASS_OK) {
+            break;
+        }
+        json_t *shape = json_array();
+        for (int32_t d = 0; shape && d < tensor.n_dims; d++) {
+            (void)json_array_append_new(shape, json_integer(tensor.shape[d]));
+        }
+        (void)json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:I}", "name",
+                                                    cli_json_text(tensor.name, strlen(tensor.name)),
+                                                    "dtype", dtype_name((int)tensor.dtype), "shape",
+                                                    shape, "bytes", (json_int_t)tensor.n_bytes));
+    }
+    return list;
+}
+
+static json_t *dtype_list(const report *r)
+{
+    json_t *list = json_array();
+    for (int d = 0; list && d <= KVASS_N_DTYPES; d++) {
+        if (r->totals[d].n_tensors > 0) {
+            (void)json_array_append_new(list,
+                                        json_pack("{s:s, s:i, s:I, s:I}", "dtype", dtype_name(d),
+                                                  "tensors", (int)r->totals[d].n_tensors,
+                                                  "elements", (json_int_t)r->totals[d].n_elements,
+                                                  "bytes", (json_int_t)r->totals[d].n_bytes));
+        }
+    }
+    return list;
+}
+
+static int print_document(const inspect_args *args, const kvass_model *model, const report *r)
+{
+    const kvass_model_info *info = &r->info;
+    char fingerprint[17];
+    (void)snprintf(fingerprint, sizeof fingerprint, "%016llx",
+                   (unsigned long long)info->fingerprint);
+    json_t *root = json_pack(
+        "{s:o, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:i, s:o, s:I, s:I, "
+        "s:o, s:s}",
+        "path", cli_json_text(info->path, strlen(info->path)), "family", info->family, "format",
+        info->format, "positions", info->positions, "n_layers", (int)info->n_layers, "dim",
+        (int)info->dim, "n_heads", (int)info->n_heads, "n_kv_heads", (int)info->n_kv_heads,
+        "head_dim", (int)info->head_dim, "ffn_dim", (int)info->ffn_dim, "n_vocab",
+        (int)info->n_vocab, "n_ctx", (int)info->n_ctx, "tied", (int)info->tied, "bos",
+        (int)info->bos, "eos", cli_json_ids(info->eos, (size_t)info->n_eos), "n_params",
+        (json_int_t)info->n_params, "weight_bytes", (json_int_t)info->weight_bytes, "dtypes",
+        dtype_list(r), "fingerprint", fingerprint);
+    (void)json_object_set_new(root, "cache_bytes_per_token",
+                              json_pack("{s:I, s:I}", "f16",
+                                        (json_int_t)r->per_token[KVASS_STORE_F16], "f32",
+                                        (json_int_t)r->per_token[KVASS_STORE_F32]));
+    (void)json_object_set_new(
+        root, "memory",
+        json_pack("{s:i, s:I, s:I, s:I}", "n_ctx", (int)args->opts.context.n_ctx, "weight_bytes",
+                  (json_int_t)info->weight_bytes, "scratch_bytes", (json_int_t)r->scratch,
+                  "cache_bytes", (json_int_t)r->cache));
+    (void)json_object_set_new(root, "tokenizer",
+                              r->tok.kind ? json_pack("{s:s, s:i, s:i, s:i}", "kind", r->tok.kind,
+                                                      "n_vocab", (int)r->tok.n_vocab, "bos",
+                                                      (int)r->tok.bos, "eos", (int)r->tok.eos)
+                                          : json_null());
+    if (args->check) {
+        (void)json_object_set_new(root, "bad_values", json_integer((json_int_t)r->n_bad));
+    }
+    if (args->tensors) {
+        (void)json_object_set_new(root, "tensors", tensor_list(model, r));
+    }
+    return cli_print_json(root);
+}
+
+static int run_inspect(int argc, char **argv)
+{
+    static const struct argp argp = {options, parse_option, NULL, NULL, children, NULL, NULL};
+    inspect_args args = {0};
+    if (!cli_options_init(&args.opts, &cli_inspect)) {
+        return CLI_USAGE;
+    }
+    (void)argp_parse(&argp, argc, argv, 0, NULL, &args);
+    kvass_model *model = NULL;
+    kvass_tokenizer *tok = NULL;
+    report r = {0};
+    int code = cli_open_model(&args.opts, true, &model);
+    if (code == CLI_OK) {
+        code = gather(&args, model, &r);
+    }
+    if (code == CLI_OK) {
+        cli_try_tokenizer(&args.opts, model, &tok);
+        if (tok) {
+            kvass_tokenizer_get_info(tok, &r.tok);
+        }
+        if (args.json) {
+            code = print_document(&args, model, &r);
+        } else {
+            print_text(&args, model, &r);
+            code = cli_finish_output();
+        }
+    }
+    if (code == CLI_OK && r.n_bad > 0) {
+        code = CLI_BAD_MODEL;
+    }
+    kvass_tokenizer_close(&tok);
+    kvass_model_close(&model);
+    return code;
+}
+
+const cli_command cli_inspect = {.name = "inspect",
+                                 .summary = "show what a checkpoint is and what it costs",
+                                 .help = help_inspect,
+                                 .run = run_inspect};
