@@ -6,6 +6,7 @@
  */
 #include "engine/base/checked.h"
 #include "engine/base/error.h"
+#include "engine/base/options.h"
 
 #include <float.h>
 #include <math.h>
@@ -104,27 +105,22 @@ static kvass_status check_options(const kvass_sampler_options *opt, kvass_error 
 }
 
 kvass_status kvass_sampler_open(kvass_sampler **out, int32_t n_vocab,
-                                const kvass_sampler_options *opt, kvass_error *err)
+                                const kvass_sampler_options *given, kvass_error *err)
 {
     if (!out) {
         return kvass_fail(err, KVASS_INVALID, "ARGUMENT", "sampler: out is NULL");
     }
     *out = NULL;
-    kvass_sampler_options defaults = kvass_sampler_options_default();
-    if (!opt) {
-        opt = &defaults;
-    }
-    if (opt->struct_size != sizeof *opt) {
-        return kvass_fail(err, KVASS_INVALID, "STRUCT_SIZE",
-                          "sampler: options of %zu bytes, expected %zu: fill them with "
-                          "kvass_sampler_options_default()",
-                          opt->struct_size, sizeof *opt);
+    kvass_sampler_options opt = kvass_sampler_options_default();
+    kvass_status status = kvass_options_take(&opt, sizeof opt, given, "kvass_sampler_open", err);
+    if (status != KVASS_OK) {
+        return status;
     }
     if (n_vocab < 1) {
         return kvass_fail(err, KVASS_INVALID, "ARGUMENT",
                           "sampler: n_vocab: expected 1 or more, found %d", (int)n_vocab);
     }
-    kvass_status status = check_options(opt, err);
+    status = check_options(&opt, err);
     if (status != KVASS_OK) {
         return status;
     }
@@ -142,11 +138,11 @@ kvass_status kvass_sampler_open(kvass_sampler **out, int32_t n_vocab,
         free(work);
         return kvass_fail_nomem(err, cand_bytes, "sampler candidates");
     }
-    sampler->opt = *opt;
+    sampler->opt = opt;
     sampler->n_vocab = n_vocab;
     sampler->cand = cand;
     sampler->work = work;
-    uint64_t state = opt->seed;
+    uint64_t state = opt.seed;
     for (int i = 0; i < 4; i++) {
         sampler->rng[i] = splitmix64(&state);
     }

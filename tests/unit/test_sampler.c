@@ -122,9 +122,12 @@ static void arguments_are_checked(void **state)
     assert_int_equal(kvass_sampler_open(&sampler, 0, NULL, &err), KVASS_INVALID);
     assert_null(sampler);
     kvass_sampler_options opt = plain();
-    opt.struct_size = 8;
-    assert_int_equal(kvass_sampler_open(&sampler, 10, &opt, &err), KVASS_INVALID);
-    assert_string_equal(err.rule, "STRUCT_SIZE");
+    const size_t bad_sizes[] = {0, sizeof(size_t) - 1, sizeof opt + 1};
+    for (size_t i = 0; i < 3; i++) {
+        opt.struct_size = bad_sizes[i];
+        assert_int_equal(kvass_sampler_open(&sampler, 10, &opt, &err), KVASS_INVALID);
+        assert_string_equal(err.rule, "STRUCT_SIZE");
+    }
 
     sampler = open_ok(3, NULL);
     const float logits[3] = {0, 1, 2};
