@@ -334,6 +334,7 @@ kvass_status kvass_context_open(kvass_context **out, const kvass_model *model,
     }
     carve(ctx, &ctx->arena);
     ctx->kernels = kvass_kernels_get(o.isa);
+    ctx->team.n_cpus = kvass_default_threads();
     if ((status =
              kv_pool_open(&ctx->pool, kv_store_get(o.store), &ctx->kernels, o.page_seed, err)) ||
         (status = bind_blocks(ctx, err))) {
