@@ -14,6 +14,7 @@
 
 typedef struct kvass_team {
     int32_t n_threads;  /* members of the running team */
+    int32_t n_cpus;     /* CPUs they have, 0 = enough; with fewer than members spinning is waste */
     atomic_int arrived; /* members waiting at the barrier */
     atomic_int round;   /* barriers passed */
 } kvass_team;
