@@ -58,12 +58,15 @@ static void parse_list(const struct argp_state *state, bench_args *args, char *l
     }
 }
 
+static const struct argp_child children[] = {
+    {&cli_model_argp, 0, NULL, 0}, {&cli_context_argp, 0, NULL, 0}, {0}};
+
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     bench_args *args = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        cli_share_state(state);
+        cli_share_state(state, children);
         return 0;
     case 'n':
         args->n_gen = (int32_t)cli_int(state, "-n", arg, 1, DEEPEST);
@@ -102,9 +105,6 @@ static const struct argp_option options[] = {
     {"output", 'o', "FORMAT", 0, "md, csv, json or jsonl", 0},
     {0},
 };
-static const struct argp_child children[] = {
-    {&cli_model_argp, 0, NULL, 0}, {&cli_context_argp, 0, NULL, 0}, {0}};
-
 /* Depths that fit when none were named, and a context that holds the deepest. */
 static int choose_depths(bench_args *args, const kvass_model_info *info)
 {

@@ -57,8 +57,9 @@ extern const struct argp cli_sampling_argp; /* --temp --top-k ... --seed */
  * with it. */
 bool cli_options_init(cli_options *opts, const cli_command *command);
 
-/* In ARGP_KEY_INIT: hand this parser's state, which begins with cli_options, to its children. */
-void cli_share_state(struct argp_state *state);
+/* In ARGP_KEY_INIT: hand this parser's state, which begins with cli_options, to its children[], of which
+ * the last has argp NULL. */
+void cli_share_state(struct argp_state *state, const struct argp_child *children);
 
 /* The value of an option; what is wrong with it ends the program with CLI_USAGE. Integers may end in
  * K, M or G (1024s). `name` is the option as written. */

@@ -44,10 +44,9 @@ bool cli_options_init(cli_options *opts, const cli_command *command)
     return true;
 }
 
-void cli_share_state(struct argp_state *state)
+void cli_share_state(struct argp_state *state, const struct argp_child *children)
 {
-    const struct argp_child *child = state->root_argp->children;
-    for (int i = 0; child && child[i].argp; i++) {
+    for (int i = 0; children[i].argp; i++) {
         state->child_inputs[i] = state->input;
     }
 }

@@ -19,6 +19,9 @@ typedef struct eval_args {
     bool tail_given, decode, json;
 } eval_args;
 
+static const struct argp_child children[] = {
+    {&cli_model_argp, 0, NULL, 0}, {&cli_context_argp, 0, NULL, 0}, {0}};
+
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     static const char *const splits[] = {"none", "stories"};
@@ -26,7 +29,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     eval_args *args = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        cli_share_state(state);
+        cli_share_state(state, children);
         return 0;
     case 'f':
         args->source.file = arg;
@@ -62,9 +65,6 @@ static const struct argp_option options[] = {
     {"json", KEY_JSON, NULL, 0, "one JSON document", 0},
     {0},
 };
-static const struct argp_child children[] = {
-    {&cli_model_argp, 0, NULL, 0}, {&cli_context_argp, 0, NULL, 0}, {0}};
-
 typedef struct figures {
     double bits_per_byte, ppl, ppl_ratio, same_top, tok_s;
 } figures;

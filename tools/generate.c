@@ -12,12 +12,19 @@
 
 enum { KEY_STOP = CLI_KEY_OWN, KEY_ECHO, KEY_JSON, KEY_STATS, KEY_RAW, KEY_SPECIAL, KEY_STRICT };
 
+static const struct argp_child children[] = {
+    {&cli_model_argp, 0, NULL, 0},
+    {&cli_context_argp, 0, NULL, 0},
+    {&cli_sampling_argp, 0, NULL, 0},
+    {0},
+};
+
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     generate_args *args = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        cli_share_state(state);
+        cli_share_state(state, children);
         return 0;
     case 'p':
     case ARGP_KEY_ARG:
@@ -72,13 +79,6 @@ static const struct argp_option options[] = {
     {"json", KEY_JSON, NULL, 0, "one JSON document instead of text", 0},
     {"stats", KEY_STATS, NULL, 0, "summary line even when stderr is not a terminal", 0},
     {"raw", KEY_RAW, NULL, 0, "pass control characters to a terminal", 0},
-    {0},
-};
-
-static const struct argp_child children[] = {
-    {&cli_model_argp, 0, NULL, 0},
-    {&cli_context_argp, 0, NULL, 0},
-    {&cli_sampling_argp, 0, NULL, 0},
     {0},
 };
 

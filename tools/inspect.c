@@ -33,12 +33,15 @@ typedef struct report {
     int64_t n_bad, n_bad_tensors; /* --check: values that are NaN or infinite */
 } report;
 
+static const struct argp_child children[] = {
+    {&cli_model_argp, 0, NULL, 0}, {&cli_context_argp, 0, NULL, 0}, {0}};
+
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     inspect_args *args = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        cli_share_state(state);
+        cli_share_state(state, children);
         return 0;
     case ARGP_KEY_ARG:
         if (args->opts.model) {
@@ -66,9 +69,6 @@ static const struct argp_option options[] = {
     {"json", KEY_JSON, NULL, 0, "one JSON document", 0},
     {0},
 };
-static const struct argp_child children[] = {
-    {&cli_model_argp, 0, NULL, 0}, {&cli_context_argp, 0, NULL, 0}, {0}};
-
 static const char *dtype_name(int dtype)
 {
     return dtype < KVASS_N_DTYPES ? kvass_dtype_name((kvass_dtype)dtype) : "unsupported";

@@ -26,13 +26,16 @@ typedef struct logits_args {
     bool all, json;
 } logits_args;
 
+static const struct argp_child children[] = {
+    {&cli_model_argp, 0, NULL, 0}, {&cli_context_argp, 0, NULL, 0}, {0}};
+
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     static const char *const paths[] = {"prefill", "decode", "none"};
     logits_args *args = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        cli_share_state(state);
+        cli_share_state(state, children);
         return 0;
     case 'p':
     case ARGP_KEY_ARG:
@@ -79,9 +82,6 @@ static const struct argp_option options[] = {
     {"output", 'o', "FILE", 0, "write 32-bit floats to this file", 0},
     {0},
 };
-static const struct argp_child children[] = {
-    {&cli_model_argp, 0, NULL, 0}, {&cli_context_argp, 0, NULL, 0}, {0}};
-
 /* ---- rows out ------------------------------------------------------------------------------- */
 
 typedef struct sink {

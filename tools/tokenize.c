@@ -16,12 +16,14 @@ typedef struct tokenize_args {
     bool ids, json, special, bos, count, strict;
 } tokenize_args;
 
+static const struct argp_child children[] = {{&cli_model_argp, 0, NULL, 0}, {0}};
+
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     tokenize_args *args = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        cli_share_state(state);
+        cli_share_state(state, children);
         return 0;
     case ARGP_KEY_ARG:
         if (args->opts.command == &cli_detokenize) {
@@ -62,8 +64,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return ARGP_ERR_UNKNOWN;
     }
 }
-
-static const struct argp_child children[] = {{&cli_model_argp, 0, NULL, 0}, {0}};
 
 static const struct argp_option tokenize_options[] = {
     {"prompt", 'p', "TEXT", 0, "the text", 0},
