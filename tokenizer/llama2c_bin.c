@@ -228,10 +228,13 @@ static kvass_status fill(kvass_tokenizer *tok, model *m, kvass_reader r, int32_t
         all[id] = (scored){e.score, id};
         if (m->has_bytes && id >= FIRST_BYTE && id < FIRST_BYTE + 256) {
             char byte = (char)(id - FIRST_BYTE);
-            status = kvass_vocab_set(&tok->vocab, id, &byte, 1, 0, err);
+            kvass_vocab_set(&tok->vocab, id, &byte, 1, 0);
         } else {
-            uint32_t flags = id == BOS || id == EOS ? TOK_SPECIAL : id == 0 ? 0 : TOK_WORD;
-            status = kvass_vocab_set(&tok->vocab, id, e.bytes, e.n_bytes, flags, err);
+            uint32_t flags = id == BOS || id == EOS ? TOK_SPECIAL : 0;
+            kvass_vocab_set(&tok->vocab, id, e.bytes, e.n_bytes, flags);
+            if (id > EOS) {
+                status = kvass_vocab_add_word(&tok->vocab, id, e.bytes, e.n_bytes, err);
+            }
         }
     }
     if (status == KVASS_OK) {

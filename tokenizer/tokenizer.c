@@ -16,6 +16,8 @@
 #define MAX_TEXT_BYTES (INT32_MAX - 64) /* places in a text are int32 */
 
 static const tok_reader *const readers[] = {
+    &kvass_reader_tokenizer_json,
+    &kvass_reader_vocab_merges,
     &kvass_reader_llama2c_bin,
 };
 
@@ -128,6 +130,9 @@ void kvass_tokenizer_close(kvass_tokenizer **tok)
         t->ops->close(t->model);
     }
     kvass_vocab_close(&t->vocab);
+    kvass_added_close(&t->added);
+    kvass_normalizer_close(&t->norm);
+    kvass_pretok_close(&t->pre);
     kvass_ids_close(&t->prefix);
     kvass_ids_close(&t->suffix);
     free(t);
@@ -165,7 +170,8 @@ bool kvass_tokenizer_is_special(const kvass_tokenizer *tok, int32_t id)
 
 int32_t kvass_tokenizer_find(const kvass_tokenizer *tok, const char *name, size_t n_bytes)
 {
-    return kvass_vocab_word(&tok->vocab, name, n_bytes);
+    const tok_added_token *token = kvass_added_get(&tok->added, name, n_bytes);
+    return token ? token->id : kvass_vocab_word(&tok->vocab, name, n_bytes);
 }
 
 /* ---- encoding -------------------------------------------------------------------------------- */
@@ -196,30 +202,6 @@ static kvass_status check_text(const char *text, size_t n_bytes, const kvass_enc
     return KVASS_OK;
 }
 
-static kvass_status push_all(tok_run *run, const tok_ids *ids)
-{
-    for (size_t i = 0; i < ids->n; i++) {
-        if (!kvass_ids_push(&run->ids, ids->data[i])) {
-            return kvass_fail_nomem(run->err, run->ids.n * sizeof(int32_t), "token ids");
-        }
-    }
-    return KVASS_OK;
-}
-
-static kvass_status encode_text(tok_run *run, const char *text, size_t n_bytes,
-                                const kvass_encode_options *opt)
-{
-    const kvass_tokenizer *tok = run->tok;
-    kvass_status status = opt->add_special ? push_all(run, &tok->prefix) : KVASS_OK;
-    if (status == KVASS_OK) {
-        status = tok->ops->encode(tok->model, text, n_bytes, run);
-    }
-    if (status == KVASS_OK && opt->add_special) {
-        status = push_all(run, &tok->suffix);
-    }
-    return status;
-}
-
 kvass_status kvass_tokenizer_encode(const kvass_tokenizer *tok, const char *text, size_t n_bytes,
                                     const kvass_encode_options *opt, int32_t *ids, size_t cap,
                                     size_t *n_ids, kvass_error *err)
@@ -234,8 +216,8 @@ kvass_status kvass_tokenizer_encode(const kvass_tokenizer *tok, const char *text
     if (status != KVASS_OK) {
         return status;
     }
-    tok_run run = {.tok = tok, .err = err};
-    status = encode_text(&run, text, n_bytes, opt);
+    tok_run run = {.tok = tok, .opt = opt, .err = err};
+    status = kvass_run_encode(&run, text, n_bytes);
     if (status == KVASS_OK) {
         size_t n = run.ids.n < cap ? run.ids.n : cap;
         if (n > 0) {
@@ -243,7 +225,6 @@ kvass_status kvass_tokenizer_encode(const kvass_tokenizer *tok, const char *text
         }
         *n_ids = run.ids.n;
     }
-    kvass_merger_close(&run.merger);
-    kvass_ids_close(&run.ids);
+    kvass_run_close(&run);
     return status;
 }

@@ -7,14 +7,18 @@
 #define KVASS_TOKENIZER_TOKENIZER_H
 
 #include "engine/base/json.h"
+#include "tokenizer/added.h"
 #include "tokenizer/merge.h"
+#include "tokenizer/pretokenize.h"
 #include "tokenizer/vocab.h"
 
-/* What the model needs for one encode call. */
+/* What one encode call needs. */
 typedef struct tok_run {
     const kvass_tokenizer *tok;
+    const kvass_encode_options *opt;
     tok_merger merger;
-    tok_ids ids;
+    tok_matcher matcher;
+    tok_ids ids; /* the result so far */
     kvass_error *err;
 } tok_run;
 
@@ -27,6 +31,9 @@ typedef struct tok_model_ops {
 
 struct kvass_tokenizer {
     tok_vocab vocab;
+    tok_added added;
+    tok_normalizer norm;
+    tok_pretok pre;
     const tok_model_ops *ops;
     void *model;
     tok_ids prefix, suffix; /* ids around a text with add_special */
@@ -49,6 +56,12 @@ typedef struct tok_reader {
     kvass_status (*read)(kvass_tokenizer *tok, const tok_source *source, kvass_error *err);
 } tok_reader;
 
+extern const tok_reader kvass_reader_tokenizer_json;
+extern const tok_reader kvass_reader_vocab_merges;
 extern const tok_reader kvass_reader_llama2c_bin;
+
+/* Append the ids of text[n_bytes] to run->ids, specials around it as run->opt asks (encode.c). */
+kvass_status kvass_run_encode(tok_run *run, const char *text, size_t n_bytes);
+void kvass_run_close(tok_run *run);
 
 #endif

@@ -25,20 +25,22 @@ void kvass_vocab_close(tok_vocab *vocab)
     *vocab = (tok_vocab){0};
 }
 
-kvass_status kvass_vocab_set(tok_vocab *vocab, int32_t id, const char *bytes, size_t n_bytes,
-                             uint32_t flags, kvass_error *err)
+void kvass_vocab_set(tok_vocab *vocab, int32_t id, const char *bytes, size_t n_bytes,
+                     uint32_t flags)
 {
-    if (flags & TOK_WORD) {
-        kvass_status status = kvass_map_put(vocab->words, bytes, n_bytes, id, NULL, err);
-        if (status != KVASS_OK) {
-            return status;
-        }
+    if (n_bytes > 0) {
+        memcpy(vocab->bytes + vocab->n_bytes, bytes, n_bytes);
     }
-    memcpy(vocab->bytes + vocab->n_bytes, bytes, n_bytes);
     vocab->pieces[id] = (tok_piece){(uint32_t)vocab->n_bytes, (uint32_t)n_bytes, flags | TOK_KNOWN};
     vocab->n_bytes += n_bytes;
     vocab->longest = n_bytes > vocab->longest ? n_bytes : vocab->longest;
-    return KVASS_OK;
+}
+
+kvass_status kvass_vocab_add_word(tok_vocab *vocab, int32_t id, const char *text, size_t n_bytes,
+                                  kvass_error *err)
+{
+    vocab->pieces[id].flags |= TOK_WORD;
+    return kvass_map_put(vocab->words, text, n_bytes, id, NULL, err);
 }
 
 bool kvass_vocab_has(const tok_vocab *vocab, int32_t id)

@@ -13,7 +13,7 @@
 enum {
     TOK_KNOWN = 1,   /* the id is in use */
     TOK_SPECIAL = 2, /* a control token: left out of decoded text */
-    TOK_WORD = 4     /* the model's own word: text can become this id without naming it */
+    TOK_WORD = 4     /* the model has a word for it: text becomes this id without naming it */
 };
 
 typedef struct tok_piece {
@@ -27,7 +27,7 @@ typedef struct tok_vocab {
     char *bytes;
     size_t n_bytes, cap_bytes;
     size_t longest;  /* bytes of the longest piece */
-    kvass_map *words; /* bytes -> id, of the pieces with TOK_WORD */
+    kvass_map *words; /* as the model spells them -> id, of the pieces with TOK_WORD */
 } tok_vocab;
 
 /* Room for ids below n_vocab (at most KVASS_MAX_VOCAB) whose pieces take cap_bytes together (below
@@ -35,14 +35,18 @@ typedef struct tok_vocab {
 kvass_status kvass_vocab_open(tok_vocab *vocab, int32_t n_vocab, size_t cap_bytes, kvass_error *err);
 void kvass_vocab_close(tok_vocab *vocab);
 
-/* Define an id that is a hole so far; the room given to kvass_vocab_open suffices. Of two words with
- * the same bytes the one that is set first is found. NOMEM. */
-kvass_status kvass_vocab_set(tok_vocab *vocab, int32_t id, const char *bytes, size_t n_bytes,
-                             uint32_t flags, kvass_error *err);
+/* Define an id that is a hole so far: what it decodes to. The room given to kvass_vocab_open suffices. */
+void kvass_vocab_set(tok_vocab *vocab, int32_t id, const char *bytes, size_t n_bytes,
+                     uint32_t flags);
+
+/* Make text[n_bytes] the word of a defined id. Of two ids with the same word the first is found.
+ * NOMEM. */
+kvass_status kvass_vocab_add_word(tok_vocab *vocab, int32_t id, const char *text, size_t n_bytes,
+                                  kvass_error *err);
 
 bool kvass_vocab_has(const tok_vocab *vocab, int32_t id); /* false out of range and for holes */
 
-/* The word with just these bytes, or -1. */
+/* The id of a word, or -1. */
 static inline int32_t kvass_vocab_word(const tok_vocab *vocab, const char *bytes, size_t n_bytes)
 {
     return kvass_map_get(vocab->words, bytes, n_bytes);

@@ -1,0 +1,181 @@
+/* bpe.c - bpe.h: the first symbols of a word, and the rule by which merge.c joins them. */
+#include "tokenizer/bpe.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/checked.h"
+#include "tokenizer/utf8.h"
+
+/* ---- building -------------------------------------------------------------------------------- */
+
+static void close_bpe(void *self)
+{
+    tok_bpe *bpe = self;
+    if (bpe) {
+        kvass_pair_map_close(&bpe->pairs);
+        free(bpe->merged);
+        free(bpe);
+    }
+}
+
+kvass_status kvass_bpe_open(tok_bpe **out, const tok_vocab *vocab, size_t n_merges,
+                            kvass_error *err)
+{
+    *out = NULL;
+    size_t n_bytes;
+    tok_bpe *bpe = calloc(1, sizeof *bpe);
+    if (!bpe || n_merges > INT32_MAX - 1 ||
+        !kvass_mul_size(n_merges + 1, sizeof *bpe->merged, &n_bytes) ||
+        !(bpe->merged = malloc(n_bytes))) {
+        close_bpe(bpe);
+        return kvass_fail_nomem(err, n_merges, "merges");
+    }
+    bpe->vocab = vocab;
+    bpe->cap_merges = (int32_t)n_merges;
+    bpe->unk = -1;
+    memset(bpe->byte_ids, 0xff, sizeof bpe->byte_ids);
+    kvass_status status = kvass_pair_map_open(&bpe->pairs, err);
+    if (status != KVASS_OK) {
+        close_bpe(bpe);
+        return status;
+    }
+    *out = bpe;
+    return KVASS_OK;
+}
+
+kvass_status kvass_bpe_add(tok_bpe *bpe, int32_t left, int32_t right, int32_t merged, bool *fresh,
+                           kvass_error *err)
+{
+    int32_t old;
+    kvass_status status = kvass_pair_map_put(bpe->pairs, left, right, bpe->n_merges, &old, err);
+    if (status == KVASS_OK) {
+        *fresh = old < 0;
+        bpe->merged[bpe->n_merges++] = merged;
+    }
+    return status;
+}
+
+/* ---- encoding -------------------------------------------------------------------------------- */
+
+static int32_t merge_rule(const void *self, const char *word, const tok_symbol *left,
+                          const tok_symbol *right, int32_t *id)
+{
+    (void)word;
+    const tok_bpe *bpe = self;
+    int32_t rank = kvass_pair_map_get(bpe->pairs, left->id, right->id);
+    if (rank >= 0) {
+        *id = bpe->merged[rank];
+    }
+    return rank;
+}
+
+/* A symbol for bytes that no word begins with. */
+static kvass_status add_unknown(const tok_bpe *bpe, const char *word, size_t at, size_t n,
+                                tok_run *run)
+{
+    if (bpe->unk < 0) {
+        return kvass_fail(run->err, KVASS_FORMAT, "BYTE_UNKNOWN",
+                          "the vocabulary has no token for the byte 0x%02x, and none for what is "
+                          "unknown",
+                          (unsigned)(unsigned char)word[at]);
+    }
+    tok_merger *m = &run->merger;
+    tok_symbol *last = m->n_symbols > 0 ? &m->symbols[m->n_symbols - 1] : NULL;
+    if (bpe->fuse_unk && last && last->id == bpe->unk) {
+        last->n_bytes += (uint32_t)n;
+    } else {
+        kvass_merger_add(m, bpe->unk, at, n);
+    }
+    return KVASS_OK;
+}
+
+/* The symbols of one character, word[at .. at + n): a word, its bytes, or unknown. */
+static kvass_status add_char(const tok_bpe *bpe, const char *word, size_t at, size_t n,
+                             tok_run *run)
+{
+    int32_t id = kvass_vocab_word(bpe->vocab, word + at, n);
+    if (id >= 0) {
+        kvass_merger_add(&run->merger, id, at, n);
+        return KVASS_OK;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (bpe->byte_ids[(unsigned char)word[at + i]] < 0) {
+            return add_unknown(bpe, word, at, n, run);
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        kvass_merger_add(&run->merger, bpe->byte_ids[(unsigned char)word[at + i]], at + i, 1);
+    }
+    return KVASS_OK;
+}
+
+static kvass_status add_symbols(const tok_bpe *bpe, const char *word, size_t n, tok_run *run)
+{
+    kvass_status status = KVASS_OK;
+    for (size_t at = 0, size; status == KVASS_OK && at < n; at += size) {
+        int32_t id = bpe->byte_ids[(unsigned char)word[at]];
+        size = 1;
+        if (bpe->by_char) {
+            size = kvass_utf8_char(word + at, n - at, NULL);
+            size = size > 0 ? size : 1; /* a byte that is no character */
+            status = add_char(bpe, word, at, size, run);
+        } else if (id >= 0) {
+            kvass_merger_add(&run->merger, id, at, 1);
+        } else {
+            status = add_unknown(bpe, word, at, 1, run);
+        }
+    }
+    return status;
+}
+
+static kvass_status encode(const void *self, const char *word, size_t n_bytes, tok_run *run)
+{
+    const tok_bpe *bpe = self;
+    int32_t whole = bpe->ignore_merges ? kvass_vocab_word(bpe->vocab, word, n_bytes) : -1;
+    if (whole >= 0) {
+        return kvass_ids_push(&run->ids, whole) ? KVASS_OK
+                                                : kvass_fail_nomem(run->err, 4, "token ids");
+    }
+    kvass_status status = kvass_merger_begin(&run->merger, n_bytes, run->err);
+    if (status == KVASS_OK) {
+        status = add_symbols(bpe, word, n_bytes, run);
+    }
+    if (status == KVASS_OK) {
+        status = kvass_merger_run(&run->merger, merge_rule, bpe, word, &run->ids, run->err);
+    }
+    return status;
+}
+
+const tok_model_ops kvass_bpe_ops = {"bpe", encode, close_bpe};
+
+/* ---- the printable alphabet ------------------------------------------------------------------ */
+
+/* The byte that a character of the alphabet stands for, or -1. Printable bytes of Latin-1 stand for
+ * themselves; the others follow from U+0100 on, in order. */
+static int byte_of(uint32_t cp)
+{
+    if ((cp >= 0x21 && cp <= 0x7e) || (cp >= 0xa1 && cp <= 0xac) || (cp >= 0xae && cp <= 0xff)) {
+        return (int)cp;
+    }
+    if (cp < 0x100 || cp > 0x143) {
+        return -1;
+    }
+    int i = (int)cp - 0x100; /* 00 .. 20, 7f .. a0, ad */
+    return i <= 0x20 ? i : i < 0x43 ? 0x7f + i - 0x21 : 0xad;
+}
+
+bool kvass_bytelevel_decode(const char *text, size_t n, char *out, size_t *n_out)
+{
+    *n_out = 0;
+    for (size_t i = 0, size; i < n; i += size) {
+        uint32_t cp = 0;
+        size = kvass_utf8_char(text + i, n - i, &cp);
+        int byte = size > 0 ? byte_of(cp) : -1;
+        if (byte < 0) {
+            return false;
+        }
+        out[(*n_out)++] = (char)byte;
+    }
+    return true;
+}

@@ -1,0 +1,39 @@
+/* bpe.h - byte-pair encoding by a table of merges, the model of tokenizer.json and merges.txt.
+ * A reader opens it over a filled vocabulary, adds the merges in order of rank and hands it to the
+ * tokenizer with kvass_bpe_ops.
+ */
+#ifndef KVASS_TOKENIZER_BPE_H
+#define KVASS_TOKENIZER_BPE_H
+
+#include "tokenizer/tokenizer.h"
+
+typedef struct tok_bpe {
+    const tok_vocab *vocab;
+    kvass_pair_map *pairs; /* (left id, right id) -> rank */
+    int32_t *merged;       /* [n_merges]: the id a pair of that rank becomes */
+    int32_t n_merges, cap_merges;
+    int32_t byte_ids[256]; /* the word of each byte, or -1; with by_char the fallback for bytes */
+    bool by_char;          /* begins with characters; otherwise with bytes */
+    bool ignore_merges;    /* a word of the vocabulary is taken whole */
+    bool fuse_unk;         /* neighbouring unknown characters are one token */
+    int32_t unk;           /* -1: none */
+} tok_bpe;
+
+extern const tok_model_ops kvass_bpe_ops;
+
+/* Room for n_merges. The vocabulary outlives it. The other fields are the reader's to set; byte_ids
+ * begin as -1. NOMEM. */
+kvass_status kvass_bpe_open(tok_bpe **out, const tok_vocab *vocab, size_t n_merges,
+                            kvass_error *err);
+
+/* The merge of the next rank. *fresh = false: the pair has one already. NOMEM. */
+kvass_status kvass_bpe_add(tok_bpe *bpe, int32_t left, int32_t right, int32_t merged, bool *fresh,
+                           kvass_error *err);
+
+/* ---- the printable alphabet of byte-level BPE ------------------------------------------------ */
+
+/* Vocabularies of byte-level BPE write each byte as a printable character. Turn text[n], UTF-8, into
+ * the bytes it stands for: out has room for n; *n_out is set. false: a character stands for none. */
+bool kvass_bytelevel_decode(const char *text, size_t n, char *out, size_t *n_out);
+
+#endif

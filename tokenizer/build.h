@@ -1,0 +1,56 @@
+/* build.h - from JSON to a vocabulary, added tokens and BPE merges; what the readers of tokenizer.json
+ * and of vocab.json share.
+ */
+#ifndef KVASS_TOKENIZER_BUILD_H
+#define KVASS_TOKENIZER_BUILD_H
+
+#include "tokenizer/bpe.h"
+#include "tokenizer/pipeline.h"
+
+/* An added token as a file lists it. */
+typedef struct tok_entry {
+    int64_t id;
+    const kvass_json *fields; /* content, lstrip, rstrip, single_word, normalized, special */
+} tok_entry;
+
+/* A tokenizer under construction; strings are borrowed from the documents. */
+typedef struct tok_build {
+    kvass_tokenizer *tok;
+    const char *path;
+    tok_decoding decoding;
+    kvass_map *by_text; /* the vocabulary as spelled -> id */
+    const char **texts; /* [n_vocab]: id -> the vocabulary's spelling, NULL if it is not there */
+} tok_build;
+
+/* Fill tok->vocab from {"token": id, ...} and tok->added from entries[n_entries]; the normalizer is
+ * there already. FORMAT (VOCAB_SIZE, VOCAB_ID, ADDED_TOKEN, KEY_TYPE), NOMEM. */
+kvass_status kvass_build_vocab(tok_build *b, const kvass_json *vocab, const tok_entry *entries,
+                               size_t n_entries, kvass_error *err);
+
+/* Make the tokenizer's model a BPE without merges, its bytes looked up. NOMEM. */
+kvass_status kvass_build_bpe(tok_build *b, size_t n_merges, tok_bpe **bpe, kvass_error *err);
+
+/* Add merge number i of left[n_left] with right[n_right]. FORMAT (MERGE_PART, MERGE_RESULT,
+ * MERGE_DUPLICATE), NOMEM. */
+kvass_status kvass_build_merge(tok_build *b, tok_bpe *bpe, size_t i, const char *left,
+                               size_t n_left, const char *right, size_t n_right, kvass_error *err);
+
+/* Add merge number i, written "left right" in text[n]. FORMAT (MERGE_FORMAT) as well. */
+kvass_status kvass_build_merge_line(tok_build *b, tok_bpe *bpe, size_t i, const char *text,
+                                    size_t n, kvass_error *err);
+
+void kvass_build_close(tok_build *b);
+
+/* ---- tokenizer_config.json ------------------------------------------------------------------- */
+
+/* The tokenizer_config.json in the folder of `path`; *config = NULL when there is none. */
+kvass_status kvass_config_open(kvass_json **config, const char *path, kvass_error *err);
+
+/* Take bos_token, eos_token and add_bos_token from it (config may be NULL); names that are no token
+ * are left out. NOMEM. */
+kvass_status kvass_config_apply(kvass_tokenizer *tok, const kvass_json *config, kvass_error *err);
+
+/* path of `name` in the folder of `path`; free() it. NULL when out of memory. */
+char *kvass_path_beside(const char *path, const char *name);
+
+#endif
