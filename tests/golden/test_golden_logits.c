@@ -114,7 +114,7 @@ static result run_variant(const kvass_model *model, const golden *g, const varia
 
     opt.n_ctx = g->n_tokens;
     opt.n_logits = g->n_tokens;
-    opt.n_threads = v->retain == KVASS_RETAIN_NONE ? 1 : 2; /* the many tiny steps gain nothing */
+    opt.n_threads = v->phase == KVASS_PREFILL ? 2 : 1; /* many tiny steps gain nothing from more */
     opt.retain = v->retain;
     opt.store = v->store;
     opt.deterministic = v->deterministic;
