@@ -12,6 +12,7 @@ export PKG_CONFIG_PATH=${pc%/*}
 flags() {
     pkg-config --define-variable=prefix="$prefix" "$@" kvass
 }
+grep -q stb "$pc" && fail "kvass.pc wants stb, which no user needs"
 lib=$(flags --variable=libdir)
 [ "$(flags --modversion)" = "$("$KVASS" --version | sed -n 's/^kvass //p')" ] || fail "version of kvass.pc"
 [ "$(find "$prefix/include" -type f)" = "$prefix/include/kvass/kvass.h" ] || fail "headers: $(find "$prefix/include" -type f)"
