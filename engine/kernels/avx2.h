@@ -8,15 +8,22 @@
 #define KVASS_KERNELS_AVX2_H
 
 #include <immintrin.h>
+#include <string.h>
 
 #include "engine/kernels/kernels.h"
 
-#define VEC          8 /* floats in a vector */
+#define VEC          8  /* floats in a vector */
+#define LINE         64 /* bytes of a cache line */
 #define FORCE_INLINE static inline __attribute__((always_inline))
 
 /* The parts of kvass_kernels_fill_avx2() that live in files of their own. */
 void kvass_avx2_fill_matmul(kvass_kernels *k);
 void kvass_avx2_fill_cache(kvass_kernels *k);
+
+/* A matmul entry for m >= 2, with the bits of the entry for m = 1; see avx2_panel.c. */
+void kvass_avx2_matmul_panel(kvass_dtype dtype, const void *w, size_t row_bytes, int32_t n_in,
+                             int32_t row0, int32_t row1, const float *x, int32_t ldx, int32_t m,
+                             float *y, int32_t ldy);
 
 FORCE_INLINE int32_t min_i32(int32_t a, int32_t b)
 {
@@ -74,6 +81,55 @@ FORCE_INLINE __m256 load_vec_part(kvass_dtype dtype, const void *row, int32_t i,
     }
     __m128i halves = load_halves((const uint16_t *)row + i, n);
     return dtype == KVASS_DTYPE_F16 ? _mm256_cvtph_ps(halves) : widen_bf16_vec(halves);
+}
+
+FORCE_INLINE bool is_q8(kvass_dtype dtype)
+{
+    return dtype == KVASS_DTYPE_Q8_0 || dtype == KVASS_DTYPE_Q8_F32;
+}
+
+/* bytes of n elements in front of a block's start */
+FORCE_INLINE size_t bytes_of(kvass_dtype dtype, int32_t n)
+{
+    switch (dtype) {
+    case KVASS_DTYPE_F32:
+        return (size_t)n * sizeof(float);
+    case KVASS_DTYPE_Q8_0:
+        return (size_t)(n / KVASS_QBLOCK) * (sizeof(uint16_t) + KVASS_QBLOCK);
+    case KVASS_DTYPE_Q8_F32:
+        return (size_t)(n / KVASS_QBLOCK) * (sizeof(float) + KVASS_QBLOCK);
+    default:
+        return (size_t)n * sizeof(uint16_t);
+    }
+}
+
+/* the scale of a q8 block in all lanes; *q is where its integers start */
+FORCE_INLINE __m256 load_scale(kvass_dtype dtype, const uint8_t *block, const uint8_t **q)
+{
+    if (dtype == KVASS_DTYPE_Q8_0) {
+        /* widening the integers behind the scale along with it costs nothing, and saves a shuffle
+         */
+        __m128 d = _mm_cvtph_ps(_mm_loadl_epi64((const __m128i *)block));
+        *q = block + sizeof(uint16_t);
+        return _mm256_broadcastss_ps(d);
+    }
+    float d;
+    memcpy(&d, block, sizeof d);
+    *q = block + sizeof d;
+    return _mm256_set1_ps(d);
+}
+
+/* integers 8*i .. 8*i+7 of a q8 block */
+FORCE_INLINE __m256 load_q8(const uint8_t *q, int32_t i)
+{
+    __m128i bytes = _mm_loadl_epi64((const __m128i *)(q + VEC * i));
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+}
+
+/* Asks for the line at p, which may lie past the weights: a fetch never faults. */
+FORCE_INLINE void fetch(const uint8_t *p, size_t offset)
+{
+    _mm_prefetch((const char *)((uintptr_t)p + offset), _MM_HINT_T0);
 }
 
 /* ((v0 + v1) + (v2 + v3)) + ((v4 + v5) + (v6 + v7)): the one tree of every reduction */

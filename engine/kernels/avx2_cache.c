@@ -8,16 +8,13 @@
  */
 #include "engine/kernels/avx2.h"
 
+#define AHEAD 2048
 #define ACC_ROWS                                                                                   \
     64 /* rows that kv_acc goes over again for each part of the head: they stay in L1 */
 
 FORCE_INLINE const void *row_at(kvass_dtype dtype, const void *rows, int32_t head_dim, int32_t j)
 {
-    size_t i = (size_t)j * (size_t)head_dim;
-    if (dtype == KVASS_DTYPE_F32) {
-        return (const float *)rows + i;
-    }
-    return (const uint16_t *)rows + i;
+    return (const uint8_t *)rows + (size_t)j * bytes_of(dtype, head_dim);
 }
 
 /* scores[n_q, n_rows] = scale * q[n_q, head_dim] . rows[n_rows, head_dim]^T; (n_q, n_rows) is a
@@ -85,8 +82,12 @@ FORCE_INLINE void dot_rows(kvass_dtype dtype, const float *q, int32_t n_q, int32
                            const void *rows, int32_t n_rows, int32_t step, float scale,
                            float *scores, int32_t ld_scores)
 {
+    const size_t tile_bytes = bytes_of(dtype, step * head_dim);
     int32_t j = 0;
     for (; j + step <= n_rows; j += step) {
+        for (size_t i = 0; i < tile_bytes; i += LINE) {
+            fetch(row_at(dtype, rows, head_dim, j), AHEAD + i);
+        }
         dot_tile(dtype, q, n_q, head_dim, row_at(dtype, rows, head_dim, j), step, scale, scores + j,
                  ld_scores);
     }
@@ -101,7 +102,7 @@ FORCE_INLINE void kv_dot(kvass_dtype dtype, const float *q, int32_t n_q, int32_t
                          int32_t ld_scores)
 {
     int32_t g = 0;
-    for (; g < n_q;) {
+    while (g < n_q) {
         const float *qg = q + (size_t)g * (size_t)head_dim;
         float *s = scores + (size_t)g * (size_t)ld_scores;
         if (n_q - g >= 4) {
@@ -172,6 +173,14 @@ FORCE_INLINE void acc_rows(kvass_dtype dtype, const float *w, int32_t ld_w, int3
     for (; d + n_vec * VEC <= head_dim; d += n_vec * VEC) {
         acc_tile(dtype, w, ld_w, n_q, head_dim, rows, n_rows, d, n_vec, VEC, out);
     }
+    if (n_vec / 2 > 1 && d + n_vec / 2 * VEC <= head_dim) {
+        acc_tile(dtype, w, ld_w, n_q, head_dim, rows, n_rows, d, n_vec / 2, VEC, out);
+        d += n_vec / 2 * VEC;
+    }
+    if (n_vec / 4 > 1 && d + n_vec / 4 * VEC <= head_dim) {
+        acc_tile(dtype, w, ld_w, n_q, head_dim, rows, n_rows, d, n_vec / 4, VEC, out);
+        d += n_vec / 4 * VEC;
+    }
     for (; d + VEC <= head_dim; d += VEC) {
         acc_tile(dtype, w, ld_w, n_q, head_dim, rows, n_rows, d, 1, VEC, out);
     }
@@ -186,7 +195,8 @@ FORCE_INLINE void kv_acc(kvass_dtype dtype, const float *w, int32_t ld_w, int32_
     for (int32_t j = 0; j < n_rows; j += ACC_ROWS) {
         const void *part = row_at(dtype, rows, head_dim, j);
         int32_t n = min_i32(ACC_ROWS, n_rows - j);
-        for (int32_t g = 0; g < n_q;) {
+        int32_t g = 0;
+        while (g < n_q) {
             const float *wg = w + (size_t)g * (size_t)ld_w + j;
             float *o = out + (size_t)g * (size_t)head_dim;
             if (n_q - g >= 4) {

@@ -1,38 +1,32 @@
 /* gemm_own.c - general matrix products for builds without BLAS.
  *
- * Plain C in a shape that compilers turn into vectors: every output element is a fixed recipe over
- * k, so its bits depend on its own row of a and column of b alone. Blocks only order the work: a
- * tile of c[ROWS, COLS] is kept in registers or the first cache while k runs.
+ * Plain C in a shape that compilers turn into vectors. Every output element is a fixed recipe over
+ * k, so its bits depend on its own row of a and its own row or column of b alone.
  */
 #include "engine/kernels/kernels.h"
 
-#define LANES 8 /* partial sums of one dot product: k goes to sum k % LANES */
-#define ROWS  4 /* rows of a, or of b, that share one pass over the other side */
-#define COLS  64
+#define LANES 16 /* partial sums of one dot product: k goes to sum k % LANES */
+#define ROWS  4  /* rows of b that stay in the first cache while all rows of a pass */
+#define COLS  64 /* columns of c that are summed up together */
 
-/* out[ROWS] = a[k] . b[r, k]; r < n_rows <= ROWS */
-static void dot_rows(const float *a, const float *b, int32_t ldb, int32_t n_rows, int32_t k,
-                     float *out)
+static float dot(const float *a, const float *b, int32_t k)
 {
-    for (int32_t r = 0; r < n_rows; r++) {
-        const float *row = b + (size_t)r * (size_t)ldb;
-        float sum[LANES] = {0};
-        int32_t i = 0;
-        for (; i + LANES <= k; i += LANES) {
-            for (int32_t j = 0; j < LANES; j++) {
-                sum[j] += a[i + j] * row[i + j];
-            }
+    float sum[LANES] = {0};
+    int32_t i = 0;
+    for (; i + LANES <= k; i += LANES) {
+        for (int32_t j = 0; j < LANES; j++) {
+            sum[j] += a[i + j] * b[i + j];
         }
-        for (int32_t j = 0; i + j < k; j++) {
-            sum[j] += a[i + j] * row[i + j];
-        }
-        for (int32_t width = LANES / 2; width > 0; width /= 2) {
-            for (int32_t j = 0; j < width; j++) {
-                sum[j] += sum[j + width];
-            }
-        }
-        out[r] = sum[0];
     }
+    for (int32_t j = 0; i + j < k; j++) {
+        sum[j] += a[i + j] * b[i + j];
+    }
+    for (int32_t width = LANES / 2; width > 0; width /= 2) {
+        for (int32_t j = 0; j < width; j++) {
+            sum[j] += sum[j + width];
+        }
+    }
+    return sum[0];
 }
 
 /* beta 0 must not read c, which may hold anything */
@@ -47,11 +41,11 @@ static void gemm_nt(int32_t m, int32_t n, int32_t k, float alpha, const float *a
     for (int32_t j = 0; j < n; j += ROWS) {
         int32_t n_rows = n - j < ROWS ? n - j : ROWS;
         for (int32_t i = 0; i < m; i++) {
-            float sum[ROWS];
+            const float *row = a + (size_t)i * (size_t)lda;
             float *out = c + (size_t)i * (size_t)ldc + j;
-            dot_rows(a + (size_t)i * (size_t)lda, b + (size_t)j * (size_t)ldb, ldb, n_rows, k, sum);
             for (int32_t r = 0; r < n_rows; r++) {
-                out[r] = combine(alpha, sum[r], beta, beta == 0.0f ? 0.0f : out[r]);
+                float sum = dot(row, b + (size_t)(j + r) * (size_t)ldb, k);
+                out[r] = combine(alpha, sum, beta, beta == 0.0f ? 0.0f : out[r]);
             }
         }
     }

@@ -26,7 +26,7 @@ static const shape shapes[] = {{768, 768}, {2048, 768}, {768, 2048}};
 static double seconds(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t); /* other processes do not count */
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
