@@ -41,7 +41,7 @@ typedef struct kvass_tensor_name {
     kvass_layout layout;
     /* A fused tensor holds several roles one after the other along its output dimension, in the
      * order in which the roles stand in the table with the same name: [wq | wk | wv]. Found by
-     * equal templates. */
+     * equal templates that follow each other; at most 8. */
 } kvass_tensor_name;
 
 typedef struct kvass_family {

@@ -96,16 +96,30 @@ kvass_status kvass_relay_q8(const kvass_relay *r, int64_t row, int64_t n_rows, i
     return KVASS_OK;
 }
 
-/* out[c, k] = in[k, column + c] for 0 <= k < n_rows, where out's rows have n_in elements */
+/* to[i] = from[i * stride]: a column becomes a row; the size of an element is known to the compiler
+ */
+static void gather4(unsigned char *to, const unsigned char *from, size_t stride, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        memcpy(to + i * 4, from + i * stride, 4);
+    }
+}
+
+static void gather2(unsigned char *to, const unsigned char *from, size_t stride, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        memcpy(to + i * 2, from + i * stride, 2);
+    }
+}
+
+/* out[c, k + i] = in[i, column + c] for 0 <= i < n_rows, where out's rows have n_in elements */
 static void transpose(const unsigned char *in, size_t n_rows, size_t n_columns, size_t size,
                       const kvass_relay_part *part, size_t n_in, size_t k)
 {
     for (size_t c = 0; c < (size_t)part->n_out; c++) {
         unsigned char *to = (unsigned char *)part->out + (c * n_in + k) * size;
         const unsigned char *from = in + ((size_t)part->column + c) * size;
-        for (size_t i = 0; i < n_rows; i++) {
-            memcpy(to + i * size, from + i * n_columns * size, size);
-        }
+        (size == 4 ? gather4 : gather2)(to, from, n_columns * size, n_rows);
     }
 }
 
