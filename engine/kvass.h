@@ -152,8 +152,8 @@ typedef struct kvass_tensor_info {
 KVASS_API kvass_status kvass_model_get_tensor(const kvass_model *model, int32_t i,
                                               kvass_tensor_info *info, kvass_error *err);
 
-/* Bytes [offset, offset + n_bytes) of the i-th tensor as its file stores them, into buf[n_bytes]; works
- * for a header_only model, too. INVALID when i or the range is out of bounds, IO, FORMAT. */
+/* Bytes [offset, offset + n_bytes) of the i-th tensor as its file stores them, into buf[n_bytes];
+ * works for a header_only model, too. INVALID when i or the range is out of bounds, IO, FORMAT. */
 KVASS_API kvass_status kvass_model_read_tensor(const kvass_model *model, int32_t i, size_t offset,
                                                void *buf, size_t n_bytes, kvass_error *err);
 
@@ -181,7 +181,8 @@ typedef enum kvass_isa {
     KVASS_ISA_AVX2 = 1 << 0   /* AVX2 + FMA + F16C */
 } kvass_isa;
 
-/* Name of the kernel table that a context with this mask would use on this CPU: "scalar", "avx2". */
+/* Name of the kernel table that a context with this mask would use on this CPU: "scalar" or
+ * "avx2". */
 KVASS_API const char *kvass_isa_name(uint32_t isa);
 
 typedef struct kvass_context_options {
@@ -347,8 +348,8 @@ typedef struct kvass_tokenizer kvass_tokenizer;
 typedef struct kvass_stream kvass_stream;
 
 /* Open tokenizer.json, a folder with tokenizer.json or vocab.json + merges.txt, a vocab.json, or a
- * llama2.c tokenizer.bin. n_vocab: the model's vocabulary size, or 0 if unknown; tokenizer.bin needs
- * it only to be compared. IO, FORMAT, UNSUPPORTED, NOMEM. */
+ * llama2.c tokenizer.bin. n_vocab: the model's vocabulary size, or 0 if unknown; tokenizer.bin
+ * needs it only to be compared. IO, FORMAT, UNSUPPORTED, NOMEM. */
 KVASS_API kvass_status kvass_tokenizer_open(kvass_tokenizer **out, const char *path,
                                             int32_t n_vocab, kvass_error *err);
 KVASS_API void kvass_tokenizer_close(kvass_tokenizer **tok);
@@ -417,8 +418,8 @@ KVASS_API kvass_status kvass_cache_open(kvass_cache **out, const kvass_cache_dim
                                         kvass_error *err);
 KVASS_API void kvass_cache_close(kvass_cache **cache);
 
-/* Write k[n_rows, n_kv_heads, head_dim] and v of the same shape after this layer's rows. They can be
- * read at once, so that a token sees itself; kvass_cache_advance makes them last.
+/* Write k[n_rows, n_kv_heads, head_dim] and v of the same shape after this layer's rows. They can
+ * be read at once, so that a token sees itself; kvass_cache_advance makes them last.
  * CONTEXT_FULL when they do not fit: nothing is written. */
 KVASS_API kvass_status kvass_cache_append(kvass_cache *cache, int32_t layer, const float *k,
                                           const float *v, int32_t n_rows, kvass_error *err);

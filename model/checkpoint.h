@@ -1,7 +1,8 @@
 /* checkpoint.h - a file format's answer: one directory of tensors and one configuration.
- * Every format reader (safetensors.c, llama2c.c, ...) yields this and nothing else, so that any family
- * loads from any format that can hold it. Names are those of Hugging Face files and the configuration
- * speaks config.json's language; a reader of another format translates once, here, and nowhere else.
+ * Every format reader (safetensors.c, llama2c.c, ...) yields this and nothing else, so that any
+ * family loads from any format that can hold it. Names are those of Hugging Face files and the
+ * configuration speaks config.json's language; a reader of another format translates once, here,
+ * and nowhere else.
  */
 #ifndef KVASS_MODEL_CHECKPOINT_H
 #define KVASS_MODEL_CHECKPOINT_H
@@ -18,28 +19,28 @@ typedef struct kvass_tensor {
     const char *type_name; /* as the file writes it: "BF16", "I64", ... */
     int32_t n_dims;
     int64_t shape[KVASS_MAX_DIMS]; /* slowest dimension first */
-    int32_t file;          /* index into checkpoint.files */
-    uint64_t offset;       /* from the start of that file */
+    int32_t file;                  /* index into checkpoint.files */
+    uint64_t offset;               /* from the start of that file */
     size_t n_bytes;
 } kvass_tensor;
 
 typedef struct kvass_checkpoint {
-    const char *format;   /* "safetensors", "llama2.c v1", ...; static */
-    char *path;           /* the path that was opened */
-    kvass_file *files;    /* files[n_files], open while the checkpoint is */
-    char **file_paths;    /* file_paths[n_files], owned: what files[i].path borrows */
+    const char *format; /* "safetensors", "llama2.c v1", ...; static */
+    char *path;         /* the path that was opened */
+    kvass_file *files;  /* files[n_files], open while the checkpoint is */
+    char **file_paths;  /* file_paths[n_files], owned: what files[i].path borrows */
     int32_t n_files;
     kvass_tensor *tensors; /* tensors[n_tensors], sorted by name */
     int32_t n_tensors, cap_tensors;
-    kvass_json *config;   /* an object in config.json's terms */
-    char *config_path;    /* for messages: ".../config.json", or the file itself */
+    kvass_json *config;     /* an object in config.json's terms */
+    char *config_path;      /* for messages: ".../config.json", or the file itself */
     kvass_json *generation; /* the object in generation_config.json, or NULL */
     char *generation_path;
-    bool rope_pairs;      /* wq, wk rows are laid out for rotating neighbours (2i, 2i+1), as llama2.c
-                           * exports them; bind.c reorders them to "rotate half" */
-    int32_t q8_group;     /* not 0: a q8_f32 tensor lies in the file as int8[n], then f32[n / q8_group];
-                           * a multiple of KVASS_QBLOCK that divides every row */
-    char **warnings;      /* warnings[n_warnings]: odd but harmless, as sentences */
+    bool rope_pairs;  /* wq, wk rows are laid out for rotating neighbours (2i, 2i+1), as llama2.c
+                       * exports them; bind.c reorders them to "rotate half" */
+    int32_t q8_group; /* not 0: a q8_f32 tensor lies in the file as int8[n], then f32[n / q8_group];
+                       * a multiple of KVASS_QBLOCK that divides every row */
+    char **warnings;  /* warnings[n_warnings]: odd but harmless, as sentences */
     int32_t n_warnings;
 } kvass_checkpoint;
 
@@ -63,14 +64,15 @@ kvass_status kvass_checkpoint_add_tensor(kvass_checkpoint *ckpt, const kvass_ten
 /* All tensors are there: sort them. FORMAT (DUPLICATE_TENSOR) when two have one name. */
 kvass_status kvass_checkpoint_seal(kvass_checkpoint *ckpt, kvass_error *err);
 
-/* The format readers. Each fills an empty checkpoint; kvass_checkpoint_open closes it on failure. */
+/* The format readers. Each fills an empty checkpoint; kvass_checkpoint_open closes it on failure.
+ */
 kvass_status kvass_safetensors_read(kvass_checkpoint *ckpt, const char *path, kvass_error *err);
 kvass_status kvass_safetensors_index_read(kvass_checkpoint *ckpt, const char *path,
                                           kvass_error *err);
 kvass_status kvass_llama2c_read(kvass_checkpoint *ckpt, const char *path, kvass_error *err);
 
-/* Whether a file of `size` bytes that starts with head[n_bytes] is a llama2.c v0 file: that format has
- * no magic number, but its header determines its size exactly. */
+/* Whether a file of `size` bytes that starts with head[n_bytes] is a llama2.c v0 file: that format
+ * has no magic number, but its header determines its size exactly. */
 bool kvass_llama2c_is_v0(const unsigned char *head, size_t n_bytes, uint64_t size);
 
 #endif

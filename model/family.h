@@ -1,7 +1,8 @@
 /* family.h - what one model family has to say, as data.
- * A family is one file in families/ and one line in families/registry.c: how to recognise it, how to
- * read its configuration, what each layer is made of, and what its tensors are called. Everything
- * else (reading, checking shapes, transposing, slicing) is bind.c's and validate.c's, once for all.
+ * A family is one file in families/ and one line in families/registry.c: how to recognise it, how
+ * to read its configuration, what each layer is made of, and what its tensors are called.
+ * Everything else (reading, checking shapes, transposing, slicing) is bind.c's and validate.c's,
+ * once for all.
  */
 #ifndef KVASS_MODEL_FAMILY_H
 #define KVASS_MODEL_FAMILY_H
@@ -10,9 +11,20 @@
 
 /* The place a tensor takes in the network; shapes in model.h, in tables in plan.c. */
 typedef enum kvass_role {
-    KVASS_ROLE_TOK_EMBED, KVASS_ROLE_POS_EMBED, KVASS_ROLE_FINAL_NORM, KVASS_ROLE_LM_HEAD,
-    KVASS_ROLE_ATTN_NORM, KVASS_ROLE_WQ, KVASS_ROLE_WK, KVASS_ROLE_WV, KVASS_ROLE_WO,
-    KVASS_ROLE_MLP_NORM, KVASS_ROLE_W_GATE, KVASS_ROLE_W_UP, KVASS_ROLE_W_DOWN, KVASS_N_ROLES
+    KVASS_ROLE_TOK_EMBED,
+    KVASS_ROLE_POS_EMBED,
+    KVASS_ROLE_FINAL_NORM,
+    KVASS_ROLE_LM_HEAD,
+    KVASS_ROLE_ATTN_NORM,
+    KVASS_ROLE_WQ,
+    KVASS_ROLE_WK,
+    KVASS_ROLE_WV,
+    KVASS_ROLE_WO,
+    KVASS_ROLE_MLP_NORM,
+    KVASS_ROLE_W_GATE,
+    KVASS_ROLE_W_UP,
+    KVASS_ROLE_W_DOWN,
+    KVASS_N_ROLES
 } kvass_role;
 
 #define KVASS_BIAS(role) (1u << KVASS_ROLE_##role) /* for kvass_config.biases */
@@ -25,29 +37,31 @@ typedef enum kvass_layout {
 
 typedef struct kvass_tensor_name {
     kvass_role role;
-    const char *name;   /* template; %d is the layer. ".weight" and ".bias" are appended by plan.c */
+    const char *name; /* template; %d is the layer. ".weight" and ".bias" are appended by plan.c */
     kvass_layout layout;
-    /* A fused tensor holds several roles one after the other along its output dimension, in the order in
-     * which the roles stand in the table with the same name: [wq | wk | wv]. Found by equal templates. */
+    /* A fused tensor holds several roles one after the other along its output dimension, in the
+     * order in which the roles stand in the table with the same name: [wq | wk | wv]. Found by
+     * equal templates. */
 } kvass_tensor_name;
 
 typedef struct kvass_family {
-    const char *name;                 /* "gpt2" */
-    const char *const *prefixes;      /* what tensor names may start with, NULL-terminated: the first with
-                                       * which the token embedding is found holds for all. Names outside
-                                       * layers may also stand bare, as lm_head does */
-    const char *const *ignored;       /* endings of tensor names that are left over from training code
-                                       * and pass without a warning, NULL-terminated; or NULL */
+    const char *name;            /* "gpt2" */
+    const char *const *prefixes; /* what tensor names may start with, NULL-terminated: the first
+                                  * with which the token embedding is found holds for all. Names
+                                  * outside layers may also stand bare, as lm_head does */
+    const char *const *ignored;  /* endings of tensor names that are left over from training code
+                                  * and pass without a warning, NULL-terminated; or NULL */
     /* whether this family reads such a checkpoint */
     bool (*detect)(const kvass_checkpoint *ckpt);
-    /* fill *config (kvass_config_default() so far) from ckpt->config; messages name the key, its type
-     * and the file; what is odd but harmless becomes a warning of ckpt */
+    /* fill *config (kvass_config_default() so far) from ckpt->config; messages name the key, its
+     * type and the file; what is odd but harmless becomes a warning of ckpt */
     kvass_status (*config)(kvass_checkpoint *ckpt, kvass_config *config, kvass_error *err);
     /* fill *spec of layer l */
     kvass_status (*layer)(const kvass_checkpoint *ckpt, const kvass_config *config, int32_t l,
                           kvass_layer_spec *spec, kvass_error *err);
-    const kvass_tensor_name *tensors; /* ends with name NULL; every role named is expected, but for
-                                       * lm_head when tied, wk and wv when another layer owns them */
+    /* Ends with name NULL. Every role named is expected, but for lm_head when tied, wk and wv when
+     * another layer owns them. */
+    const kvass_tensor_name *tensors;
 } kvass_family;
 
 /* The family that reads ckpt. UNSUPPORTED (FAMILY) names what was seen and what is known. */

@@ -1,10 +1,11 @@
 /* llama2c.c - the .bin files of llama2.c, versions 0, 1 and 2.
  * Called by checkpoint.c. Such a file is a header of seven numbers and the weights of all layers,
  * kind by kind, in an order fixed by the version; so the header determines every offset and the
- * exact size of the file. Version 0 has no magic number and is recognised by that size. v0  f32;
- * header 28 bytes; negative n_vocab: the output matrix is separate; two unused RoPE tables v1  f32;
- * header 256 bytes with magic "ak42" and a flag for a shared output matrix v2  as v1, norms f32,
- * matrices int8[n] followed by f32 scales[n / group]
+ * exact size of the file. Version 0 has no magic number and is recognised by that size.
+ *
+ *   v0  f32; header of 28 bytes; n_vocab negative: separate output matrix; unused RoPE tables
+ *   v1  f32; header of 256 bytes with magic "ak42" and a flag for a shared output matrix
+ *   v2  as v1, but matrices are int8[n] followed by f32 scales[n / group]
  */
 #include <stdio.h>
 #include <string.h>
@@ -147,8 +148,9 @@ static kvass_status take_numbers(kvass_reader *r, header *h, const char *path, k
         }
         if (value < 1 || value > numbers[i].max) {
             return kvass_fail(err, KVASS_FORMAT, "LLAMA2C_HEADER",
-                              "%s: llama2.c v%d header: %s: expected 1 .. %d, found %d", path,
-                              h->version, numbers[i].name, numbers[i].max, value);
+                              "%s: llama2.c v%d header%s: %s: expected 1 .. %d, found %d", path,
+                              h->version, h->version == 0 ? " (no magic \"ak42\")" : "",
+                              numbers[i].name, numbers[i].max, value);
         }
         *to[i] = value;
     }

@@ -40,7 +40,8 @@ typedef enum kvass_rope_scaling {
     KVASS_ROPE_LLAMA3  /* long wavelengths divided by factor, a smooth blend between */
 } kvass_rope_scaling;
 
-/* What rotates a layer's queries and keys; engine/rope.c turns it into frequencies. n_rot 0: nothing. */
+/* What rotates a layer's queries and keys; engine/rope.c turns it into frequencies. n_rot 0:
+ * nothing. */
 typedef struct kvass_rope_spec {
     int32_t n_rot;        /* leading values of each head that turn; even */
     double theta;

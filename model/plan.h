@@ -1,6 +1,6 @@
 /* plan.h - which tensors of the file feed which parts of the network.
- * plan.c finds them by the family's table of names, validate.c checks their shapes and types, bind.c
- * reads them: all three walk the same slots, so nothing is bound that was not checked.
+ * plan.c finds them by the family's table of names, validate.c checks their shapes and types,
+ * bind.c reads them: all three walk the same slots, so nothing is bound that was not checked.
  */
 #ifndef KVASS_MODEL_PLAN_H
 #define KVASS_MODEL_PLAN_H
@@ -14,7 +14,12 @@ typedef enum kvass_role_kind {
 } kvass_role_kind;
 
 typedef enum kvass_size {
-    KVASS_SIZE_NONE, KVASS_SIZE_VOCAB, KVASS_SIZE_CTX, KVASS_SIZE_DIM, KVASS_SIZE_Q, KVASS_SIZE_KV,
+    KVASS_SIZE_NONE,
+    KVASS_SIZE_VOCAB,
+    KVASS_SIZE_CTX,
+    KVASS_SIZE_DIM,
+    KVASS_SIZE_Q,
+    KVASS_SIZE_KV,
     KVASS_SIZE_FFN
 } kvass_size;
 
@@ -36,7 +41,7 @@ int32_t kvass_size_of(const kvass_config *config, kvass_size size);
 typedef struct kvass_slot {
     const kvass_tensor_name *parts;
     int32_t n_parts;
-    int32_t layer; /* -1 outside layers */
+    int32_t layer;                     /* -1 outside layers */
     const kvass_tensor *weight, *bias; /* bias NULL: none */
 } kvass_slot;
 
@@ -54,16 +59,18 @@ int32_t kvass_slot_n_out(const kvass_config *config, const kvass_slot *slot);
 kvass_status kvass_plan_make(kvass_plan *plan, kvass_model *model, kvass_error *err);
 void kvass_plan_free(kvass_plan *plan);
 
-/* Check each slot's tensors against the configuration. May lower config.n_ctx to the rows of a learned
- * position table, with a warning. FORMAT (TENSOR_SHAPE, TENSOR_BLOCK), UNSUPPORTED (DTYPE_UNSUPPORTED). */
+/* Check each slot's tensors against the configuration. May lower config.n_ctx to the rows of a
+ * learned position table, with a warning. FORMAT (TENSOR_SHAPE, TENSOR_BLOCK), UNSUPPORTED
+ * (DTYPE_UNSUPPORTED). */
 kvass_status kvass_validate(kvass_model *model, const kvass_plan *plan, kvass_error *err);
 
-/* Fill in the views of model->layers and of the model, reading weights into memory of the model's own or
- * viewing the mapped file. With header_only, sizes only. IO, FORMAT, NOMEM. */
+/* Fill in the views of model->layers and of the model, reading weights into memory of the model's
+ * own or viewing the mapped file. With header_only, sizes only. IO, FORMAT, NOMEM. */
 kvass_status kvass_bind(kvass_model *model, const kvass_plan *plan, bool use_mmap,
                         kvass_error *err);
 
-/* 64 bits out of configuration, names, shapes and a few bytes of every tensor of the plan. IO, FORMAT. */
+/* 64 bits out of configuration, names, shapes and a few bytes of every tensor of the plan. IO,
+ * FORMAT. */
 kvass_status kvass_fingerprint(const kvass_model *model, const kvass_plan *plan, uint64_t *out,
                                kvass_error *err);
 

@@ -1,6 +1,6 @@
 /* relay.h - weights out of a file into the layout the engine runs.
- * Used by bind.c. A source is one tensor of the file, read in strips through a scratch buffer, so that
- * no second copy of a large matrix ever exists. All ranges were checked by validate.c.
+ * Used by bind.c. A source is one tensor of the file, read in strips through a scratch buffer, so
+ * that no second copy of a large matrix ever exists. All ranges were checked by validate.c.
  */
 #ifndef KVASS_MODEL_RELAY_H
 #define KVASS_MODEL_RELAY_H
@@ -10,13 +10,13 @@
 typedef struct kvass_relay {
     const kvass_file *file;
     const kvass_tensor *tensor;
-    void *scratch;        /* scratch[n_scratch] */
-    size_t n_scratch;     /* at least kvass_relay_scratch() of every tensor */
-    int32_t q8_group;     /* of the checkpoint */
+    void *scratch;    /* scratch[n_scratch] */
+    size_t n_scratch; /* at least kvass_relay_scratch() of every tensor */
+    int32_t q8_group; /* of the checkpoint */
 } kvass_relay;
 
-/* The scratch that a tensor needs whose rows (in the file) have n_row elements; head_bytes is the size of
- * the rows of one head where those are reordered, else 0. */
+/* The scratch that a tensor needs whose rows (in the file) have n_row elements; head_bytes is the
+ * size of the rows of one head where those are reordered, else 0. */
 size_t kvass_relay_scratch(size_t n_row, size_t head_bytes);
 
 /* out[n] = elements first .. first + n - 1, widened to f32 */

@@ -1,8 +1,7 @@
-/* safetensors_index.c - a model in several safetensors files, listed in
- * model.safetensors.index.json. Called by checkpoint.c. The index maps each tensor to the shard
- * that holds it; shards lie beside the index (symbolic links are followed: a Hugging Face cache
- * consists of them), and a shard's name is never a path. Index and shards must agree on every
- * tensor.
+/* safetensors_index.c - a model in several safetensors files, listed by an *.index.json.
+ * Called by checkpoint.c. The index maps each tensor to the shard that holds it; shards lie beside
+ * the index (symbolic links are followed: a Hugging Face cache consists of them), and a shard's
+ * name is never a path. Index and shards must agree on every tensor.
  */
 #include <stdio.h>
 #include <stdlib.h>

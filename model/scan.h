@@ -1,8 +1,8 @@
 /* scan.h - a pull scanner over JSON text that builds nothing.
- * For the two large JSON texts a checkpoint brings, the safetensors header and the index of shards: a
- * document tree would take 20 to 80 times their size, a cursor takes nothing. Strict: UTF-8, no lone
- * surrogate, no NUL, no trailing comma. Every failure is FORMAT with the scanner's rule and names the
- * byte in the file.
+ * For the two large JSON texts a checkpoint brings, the safetensors header and the index of shards:
+ * a document tree would take 20 to 80 times their size, a cursor takes nothing. Strict: UTF-8, no
+ * lone surrogate, no NUL, no trailing comma. Every failure is FORMAT with the scanner's rule and
+ * names the byte in the file.
  */
 #ifndef KVASS_MODEL_SCAN_H
 #define KVASS_MODEL_SCAN_H
@@ -10,9 +10,9 @@
 #include "engine/base/error.h"
 
 typedef struct kvass_scan {
-    char *text;       /* text[size]: strings are decoded in place */
+    char *text; /* text[size]: strings are decoded in place */
     size_t size, at;
-    size_t base;      /* where text starts in the file */
+    size_t base; /* where text starts in the file */
     const char *path;
     const char *rule; /* of the failures that follow */
     kvass_error *err;
@@ -22,9 +22,9 @@ typedef struct kvass_scan {
 kvass_status kvass_scan_fail(const kvass_scan *s, size_t at, const char *fmt, ...)
     KVASS_PRINTF(3, 4);
 
-/* Walking { } and [ ]: open takes the bracket and says whether there is a first item; next takes the
- * comma (another item follows) or the closing bracket.
- *   for (st = kvass_scan_open(s, '{', &more); st == OK && more; st = kvass_scan_next(s, '}', &more)) */
+/* Walking { } and [ ]: open takes the bracket and says whether there is a first item; next takes
+ * the comma (another item follows) or the closing bracket. for (st = kvass_scan_open(s, '{',
+ * &more); st == OK && more; st = kvass_scan_next(s, '}', &more)) */
 kvass_status kvass_scan_open(kvass_scan *s, char bracket, bool *more);
 kvass_status kvass_scan_next(kvass_scan *s, char closing, bool *more);
 

@@ -32,8 +32,9 @@ kvass_status kvass_bpe_add(tok_bpe *bpe, int32_t left, int32_t right, int32_t me
 
 /* ---- the printable alphabet of byte-level BPE ------------------------------------------------ */
 
-/* Vocabularies of byte-level BPE write each byte as a printable character. Turn text[n], UTF-8, into
- * the bytes it stands for: out has room for n; *n_out is set. false: a character stands for none. */
+/* Vocabularies of byte-level BPE write each byte as a printable character. Turn text[n], UTF-8,
+ * into the bytes it stands for: out has room for n; *n_out is set. false: a character stands for
+ * none. */
 bool kvass_bytelevel_decode(const char *text, size_t n, char *out, size_t *n_out);
 
 #endif

@@ -1,5 +1,5 @@
-/* build.h - from JSON to a vocabulary, added tokens and BPE merges; what the readers of tokenizer.json
- * and of vocab.json share.
+/* build.h - from JSON to a vocabulary, added tokens and BPE merges; what the readers of
+ * tokenizer.json and of vocab.json share.
  */
 #ifndef KVASS_TOKENIZER_BUILD_H
 #define KVASS_TOKENIZER_BUILD_H

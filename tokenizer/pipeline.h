@@ -1,6 +1,6 @@
-/* pipeline.h - the stages that tokenizer.json describes around its model: normalizer, pre-tokenizer,
- * decoder and post-processor. Each takes the value of its key (absent and null mean none). What is
- * not known is refused by name: wrong tokens are worse than no tokens.
+/* pipeline.h - the stages that tokenizer.json describes around its model: normalizer,
+ * pre-tokenizer, decoder and post-processor. Each takes the value of its key (absent and null mean
+ * none). What is not known is refused by name: wrong tokens are worse than no tokens.
  */
 #ifndef KVASS_TOKENIZER_PIPELINE_H
 #define KVASS_TOKENIZER_PIPELINE_H
@@ -29,14 +29,15 @@ kvass_status kvass_pipeline_pretok(tok_pretok *pre, const kvass_json *json, cons
 kvass_status kvass_pipeline_decoder(tok_decoding *decoding, const kvass_json *json,
                                     const char *path, kvass_error *err);
 
-/* Fills tok->prefix and tok->suffix; the vocabulary is there already. FORMAT (TEMPLATE), UNSUPPORTED
- * (POST_PROCESSOR), NOMEM. */
+/* Fills tok->prefix and tok->suffix; the vocabulary is there already. FORMAT (TEMPLATE),
+ * UNSUPPORTED (POST_PROCESSOR), NOMEM. */
 kvass_status kvass_pipeline_post(kvass_tokenizer *tok, const kvass_json *json, const char *path,
                                  kvass_error *err);
 
 /* ---- reading optional keys ------------------------------------------------------------------- */
 
-/* *value is left as it is when the key is absent or null; FORMAT (KEY_TYPE) when it is no boolean. */
+/* *value is left as it is when the key is absent or null; FORMAT (KEY_TYPE) when it is no
+ * boolean. */
 kvass_status kvass_key_bool(const kvass_json *object, const char *key, bool *value,
                             const char *path, kvass_error *err);
 /* A required string: FORMAT (KEY_TYPE) else. */

@@ -30,8 +30,8 @@ typedef struct tok_walk {
     bool any;          /* something was found */
 } tok_walk;
 
-/* The next match into w->start, w->end; *found = false after the last. A match may be empty, but not
- * right after another. UNSUPPORTED (REGEX_LIMIT) when the search exceeds its limits, NOMEM. */
+/* The next match into w->start, w->end; *found = false after the last. A match may be empty, but
+ * not right after another. UNSUPPORTED (REGEX_LIMIT) when the search exceeds its limits, NOMEM. */
 kvass_status kvass_regex_next(const kvass_regex *regex, tok_matcher *m, tok_walk *w, bool *found,
                               kvass_error *err);
 

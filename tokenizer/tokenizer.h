@@ -1,7 +1,8 @@
 /* tokenizer.h - the inside of kvass_tokenizer, for its readers.
- * Encoding: text -> named (added) tokens are cut out -> normalizer -> pre-tokenizer -> the model, word
- * by word. A reader of one file format fills the parts it has; empty parts pass text on as it is.
- * Everything is read-only once kvass_tokenizer_open returns; what one call needs is in a tok_run.
+ * Encoding: text -> named (added) tokens are cut out -> normalizer -> pre-tokenizer -> the model,
+ * word by word. A reader of one file format fills the parts it has; empty parts pass text on as it
+ * is. Everything is read-only once kvass_tokenizer_open returns; what one call needs is in a
+ * tok_run.
  */
 #ifndef KVASS_TOKENIZER_TOKENIZER_H
 #define KVASS_TOKENIZER_TOKENIZER_H

@@ -32,10 +32,12 @@ typedef struct tok_vocab {
 
 /* Room for ids below n_vocab (at most KVASS_MAX_VOCAB) whose pieces take cap_bytes together (below
  * 4 GiB). NOMEM; close it in any case. */
-kvass_status kvass_vocab_open(tok_vocab *vocab, int32_t n_vocab, size_t cap_bytes, kvass_error *err);
+kvass_status kvass_vocab_open(tok_vocab *vocab, int32_t n_vocab, size_t cap_bytes,
+                              kvass_error *err);
 void kvass_vocab_close(tok_vocab *vocab);
 
-/* Define an id that is a hole so far: what it decodes to. The room given to kvass_vocab_open suffices. */
+/* Define an id that is a hole so far: what it decodes to. The room given to kvass_vocab_open
+ * suffices. */
 void kvass_vocab_set(tok_vocab *vocab, int32_t id, const char *bytes, size_t n_bytes,
                      uint32_t flags);
 

@@ -22,7 +22,8 @@ typedef struct bench_args {
     bench_format format;
 } bench_args;
 
-/* One mode at one depth. Prefill: n_gen is 0 and a token is one of the n_ctx_before tokens it takes. */
+/* One mode at one depth. Prefill: n_gen is 0 and a token is one of the n_ctx_before tokens it
+ * takes. */
 typedef struct bench_row {
     bench_mode mode;
     int32_t n_ctx_before, n_gen;

@@ -1,7 +1,7 @@
 /* cli.h - what the subcommands of `kvass` share.
- * Each subcommand is one file and one cli_command. Options that several take are argp children here, so
- * that a flag means the same everywhere; their values land in cli_options, which every subcommand's own
- * state begins with. stdout carries results only, stderr everything else.
+ * Each subcommand is one file and one cli_command. Options that several take are argp children
+ * here, so that a flag means the same everywhere; their values land in cli_options, which every
+ * subcommand's own state begins with. stdout carries results only, stderr everything else.
  * The command sees the library through its public header alone.
  */
 #ifndef KVASS_TOOLS_CLI_H
@@ -57,12 +57,12 @@ extern const struct argp cli_sampling_argp; /* --temp --top-k ... --seed */
  * with it. */
 bool cli_options_init(cli_options *opts, const cli_command *command);
 
-/* In ARGP_KEY_INIT: hand this parser's state, which begins with cli_options, to its children[], of which
- * the last has argp NULL. */
+/* In ARGP_KEY_INIT: hand this parser's state, which begins with cli_options, to its children[], of
+ * which the last has argp NULL. */
 void cli_share_state(struct argp_state *state, const struct argp_child *children);
 
-/* The value of an option; what is wrong with it ends the program with CLI_USAGE. Integers may end in
- * K, M or G (1024s). `name` is the option as written. */
+/* The value of an option; what is wrong with it ends the program with CLI_USAGE. Integers may end
+ * in K, M or G (1024s). `name` is the option as written. */
 int64_t cli_int(const struct argp_state *state, const char *name, const char *arg, int64_t lo,
                 int64_t hi);
 double cli_real(const struct argp_state *state, const char *name, const char *arg);
@@ -89,8 +89,8 @@ int cli_fail(const kvass_error *err);
 
 /* ---- model, tokenizer, memory --------------------------------------------------------------- */
 
-/* The model to use: opts->model, KVASS_MODEL, or the bundled weights; NULL after saying why not. The
- * string lives as long as the program. */
+/* The model to use: opts->model, KVASS_MODEL, or the bundled weights; NULL after saying why not.
+ * The string lives as long as the program. */
 const char *cli_find_model(const cli_options *opts);
 
 /* Open it (weights and all, unless header_only). Says what went wrong; returns an exit code. */
@@ -102,8 +102,8 @@ int cli_open_tokenizer(const cli_options *opts, const kvass_model *model, kvass_
 /* The same, but without a word when there is none: *tok is NULL then. */
 void cli_try_tokenizer(const cli_options *opts, const kvass_model *model, kvass_tokenizer **tok);
 
-/* Whether weights, buffers and cache of n contexts fit the memory there is; says what does not, in a
- * table. Returns an exit code. */
+/* Whether weights, buffers and cache of n contexts fit the memory there is; says what does not, in
+ * a table. Returns an exit code. */
 int cli_check_memory(const cli_options *opts, const kvass_model *model,
                      const kvass_context_options *const *contexts, int n);
 /* Most memory this process has had resident, in bytes. */
@@ -119,7 +119,8 @@ typedef struct cli_bytes {
 bool cli_bytes_add(cli_bytes *bytes, const char *data, size_t n); /* false: out of memory */
 void cli_bytes_free(cli_bytes *bytes);
 
-/* Append a file ("-": standard input), as it is. Returns an exit code after saying what is wrong. */
+/* Append a file ("-": standard input), as it is. Returns an exit code after saying what is
+ * wrong. */
 int cli_read_file(cli_bytes *bytes, const char *path);
 /* Whether standard input is a pipe, a socket or a regular file: something to read to its end. */
 bool cli_stdin_is_piped(void);

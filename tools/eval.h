@@ -5,7 +5,8 @@
 
 #include "tools/cli.h"
 
-/* What is fed to the network at once, from an empty cache: ids[n]; every id but the first is scored. */
+/* What is fed to the network at once, from an empty cache: ids[n]; every id but the first is
+ * scored. */
 typedef struct eval_window {
     const int32_t *ids;
     int32_t n;
@@ -25,14 +26,15 @@ typedef struct eval_split {
     size_t tail_bytes; /* only the last so many bytes of the text; 0: all of it */
 } eval_split;
 
-/* Read the text, cut it, encode it into windows of at most n_ctx positions. Returns an exit code. */
+/* Read the text, cut it, encode it into windows of at most n_ctx positions. Returns an exit
+ * code. */
 int eval_text_open(eval_text *text, const cli_prompt *source, const eval_split *split,
                    const kvass_tokenizer *tok, int32_t bos, int32_t n_ctx);
 void eval_text_close(eval_text *text);
 
 typedef struct eval_scores {
-    double nats, reference_nats; /* -log p of the scored tokens, with the cache asked for and with the
-                                  * full f32 cache */
+    double nats, reference_nats; /* -log p of the scored tokens, with the cache asked for and with
+                                  * the full f32 cache */
     int64_t n_scored, n_bytes, n_fed;
     int64_t n_same_top;
     double kld_mean, kld_p99, kld_max;
@@ -42,8 +44,8 @@ typedef struct eval_scores {
     kvass_context_info context;
 } eval_scores;
 
-/* Score every window with opt's cache, and against the full f32 cache. decode: one token after the other by
- * the cached path, instead of chunks. Returns an exit code. */
+/* Score every window with opt's cache, and against the full f32 cache. decode: one token after the
+ * other by the cached path, instead of chunks. Returns an exit code. */
 int eval_score(const kvass_model *model, const kvass_context_options *opt, const eval_text *text,
                bool decode, eval_scores *scores);
 

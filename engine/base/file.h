@@ -17,7 +17,8 @@ typedef struct kvass_file {
 kvass_status kvass_file_open(kvass_file *file, const char *path, kvass_error *err);
 void kvass_file_close(kvass_file *file);
 
-/* Exactly n_bytes at offset into buf. IO (FILE_READ), FORMAT (FILE_TRUNCATED) when beyond the end. */
+/* Exactly n_bytes at offset into buf. IO (FILE_READ), FORMAT (FILE_TRUNCATED) when beyond the
+ * end. */
 kvass_status kvass_file_read(const kvass_file *file, uint64_t offset, void *buf, size_t n_bytes,
                              kvass_error *err);
 

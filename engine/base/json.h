@@ -1,7 +1,8 @@
 /* json.h - reading JSON, strictly.
- * A thin face over jansson, the only file that includes it is json.c, so the parser can be changed in
- * one place. Duplicate keys, bad UTF-8, NUL in strings, trailing text and NaN are refused.
- * A kvass_json value borrows from its document; NULL stands for "absent" and every reader accepts it.
+ * A thin face over jansson, the only file that includes it is json.c, so the parser can be changed
+ * in one place. Duplicate keys, bad UTF-8, NUL in strings, trailing text and NaN are refused.
+ * A kvass_json value borrows from its document; NULL stands for "absent" and every reader accepts
+ * it.
  */
 #ifndef KVASS_BASE_JSON_H
 #define KVASS_BASE_JSON_H
@@ -15,7 +16,8 @@ typedef struct kvass_json kvass_json; /* a value inside a document; also the doc
 kvass_status kvass_json_parse(kvass_json **root, const char *text, size_t n_bytes, const char *path,
                               kvass_error *err);
 /* Slurp a file of at most max_bytes and parse it. */
-kvass_status kvass_json_open(kvass_json **root, const char *path, size_t max_bytes, kvass_error *err);
+kvass_status kvass_json_open(kvass_json **root, const char *path, size_t max_bytes,
+                             kvass_error *err);
 void kvass_json_close(kvass_json **root);
 
 typedef enum kvass_json_kind {
@@ -37,7 +39,8 @@ bool kvass_json_as_bool(const kvass_json *value, bool *out);
 /* UTF-8 bytes; *n_bytes may be NULL. NULL when it is not a string. NUL-terminated as well. */
 const char *kvass_json_as_string(const kvass_json *value, size_t *n_bytes);
 
-/* Walk an object in file order: for (void *it = kvass_json_iter(o); it; it = kvass_json_next(o, it)) */
+/* Walk an object in file order:
+ * for (void *it = kvass_json_iter(o); it; it = kvass_json_next(o, it)) */
 void *kvass_json_iter(const kvass_json *object);
 void *kvass_json_next(const kvass_json *object, void *it);
 const char *kvass_json_iter_key(void *it);

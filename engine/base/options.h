@@ -20,7 +20,8 @@ static inline kvass_status kvass_options_take(void *dst, size_t dst_size, const 
     memcpy(&size, src, sizeof size);
     if (size < sizeof size || size > dst_size) {
         return kvass_fail(err, KVASS_INVALID, "STRUCT_SIZE",
-                          "%s: struct_size is %zu, expected %zu: start from the _default() function",
+                          "%s: struct_size is %zu, expected %zu: start from the _default() "
+                          "function",
                           what, size, dst_size);
     }
     memcpy(dst, src, size);

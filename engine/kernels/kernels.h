@@ -1,8 +1,8 @@
 /* kernels.h - the reference of every arithmetic operation: maths, shapes, aliasing.
  *
- * A kernel table is a struct of function pointers. kvass_kernels_get() copies the scalar table, which
- * is complete and is the truth, and lets each allowed instruction set overwrite the entries it has.
- * Tables are const and can live side by side in one process.
+ * A kernel table is a struct of function pointers. kvass_kernels_get() copies the scalar table,
+ * which is complete and is the truth, and lets each allowed instruction set overwrite the entries
+ * it has. Tables are const and can live side by side in one process.
  *
  * Rules for every implementation:
  *  - pointers need only the alignment of their element type; any length >= 0; inputs are unchanged;
@@ -22,8 +22,8 @@ typedef struct kvass_kernels {
 
     /* Rows row0 .. row1-1 of a product with m vectors at once, one entry per weight dtype:
      *   y[i*ldy + r] = sum_k w[r, k] * x[i*ldx + k]       0 <= i < m, row0 <= r < row1
-     * w[n_out, n_in] with rows row_bytes apart. m = 1 is the matrix-vector product; for larger m every
-     * y row has the bits that m = 1 gives. n_in is a multiple of the dtype's block. */
+     * w[n_out, n_in] with rows row_bytes apart. m = 1 is the matrix-vector product; for larger m
+     * every y row has the bits that m = 1 gives. n_in is a multiple of the dtype's block. */
     void (*matmul[KVASS_N_DTYPES])(const void *w, size_t row_bytes, int32_t n_in, int32_t row0,
                                    int32_t row1, const float *x, int32_t ldx, int32_t m, float *y,
                                    int32_t ldy);
@@ -40,9 +40,10 @@ typedef struct kvass_kernels {
     /* y[n] = x * w / sqrt(mean(x^2) + eps); w[n]; y may be x. Zhang & Sennrich 2019. */
     void (*rmsnorm)(const float *x, const float *w, int32_t n, float eps, float *y);
 
-    /* y[n] = (x - mean) / sqrt(variance + eps) * w + b; w[n]; b[n] or NULL; y may be x. Variance is the
-     * mean squared distance from the mean, in a second pass. */
-    void (*layernorm)(const float *x, const float *w, const float *b, int32_t n, float eps, float *y);
+    /* y[n] = (x - mean) / sqrt(variance + eps) * w + b; w[n]; b[n] or NULL; y may be x. Variance is
+     * the mean squared distance from the mean, in a second pass. */
+    void (*layernorm)(const float *x, const float *w, const float *b, int32_t n, float eps,
+                      float *y);
 
     /* max of s[n], n >= 1; NaN if any element is NaN */
     float (*max)(const float *s, int32_t n);
@@ -70,10 +71,11 @@ typedef struct kvass_kernels {
     void (*mul)(float *y, const float *x, int32_t n);
     void (*scale)(float *y, float s, int32_t n);
 
-    /* Cache rows, stored as f32 or f16, row j at rows + j*head_dim. n_q query heads read the same rows.
+    /* Cache rows, stored as f32 or f16, row j at rows + j*head_dim. n_q query heads read the same
+     * rows.
      * kv_dot: scores[g*ld_scores + j] = scale * sum_d q[g*head_dim + d] * rows[j, d]
-     * kv_acc: out[g*head_dim + d] += sum_j w[g*ld_w + j] * rows[j, d], added strictly in order of j:
-     *         splitting the rows over calls leaves the bits as they are. */
+     * kv_acc: out[g*head_dim + d] += sum_j w[g*ld_w + j] * rows[j, d], added strictly in order of
+     *         j: splitting the rows over calls leaves the bits as they are. */
     void (*kv_dot_f32)(const float *q, int32_t n_q, int32_t head_dim, const float *rows,
                        int32_t n_rows, float scale, float *scores, int32_t ld_scores);
     void (*kv_acc_f32)(const float *w, int32_t ld_w, int32_t n_q, int32_t head_dim,
@@ -83,9 +85,10 @@ typedef struct kvass_kernels {
     void (*kv_acc_f16)(const float *w, int32_t ld_w, int32_t n_q, int32_t head_dim,
                        const uint16_t *rows, int32_t n_rows, float *out);
 
-    /* c[m, n] = alpha * a[m, k] . b[n, k]^T + beta * c; row strides lda, ldb, ldc. beta 0 ignores c.
-     * OpenBLAS where built with it: call it inside the team only (see team.h); its bits may depend
-     * on m. */
+    /* c[m, n] = alpha * a[m, k] . b[n, k]^T + beta * c; row strides lda, ldb, ldc. beta 0 ignores
+     * c.
+     * OpenBLAS where built with it: call it inside the team only (see team.h); its bits may
+     * depend on m. */
     void (*gemm_nt)(int32_t m, int32_t n, int32_t k, float alpha, const float *a, int32_t lda,
                     const float *b, int32_t ldb, float beta, float *c, int32_t ldc);
     /* c[m, n] = alpha * a[m, k] . b[k, n] + beta * c */

@@ -1,5 +1,4 @@
-/* registry.c - the families there are, one line each, and the choice among them.
- */
+/* registry.c - the families there are, one line each, and the choice among them. */
 #include <stdio.h>
 #include <string.h>
 
