@@ -42,13 +42,14 @@ typedef struct kv_policy {
 
 typedef struct kv_retain_ops {
     const char *name;
-    /* what a query at q_pos sees; the only place where visibility is decided. Where nothing is missing
-     * between the pinned positions and the others, it is one run from 0. */
+    /* what a query at q_pos sees; the only place where visibility is decided. Where nothing is
+     * missing between the pinned positions and the others, it is one run from 0. */
     kv_view (*view)(const kv_policy *policy, int32_t q_pos);
-    /* positions, pinned ones aside, that must be held while n_batch rows are appended to a sequence of at
-     * most n_ctx */
+    /* positions, pinned ones aside, that must be held while n_batch rows are appended to a sequence
+     * of at most n_ctx */
     int32_t (*most_rows)(const kv_policy *policy, int32_t n_ctx, int32_t n_batch);
-    /* the lowest position whose query can be answered again when no unpinned row before `oldest` is held */
+    /* the lowest position whose query can be answered again when no unpinned row before `oldest` is
+     * held */
     int32_t (*lowest_query)(const kv_policy *policy, int32_t oldest);
 } kv_retain_ops;
 
@@ -99,16 +100,16 @@ const kv_select_ops *kv_select_get(kvass_select select);
 typedef struct kv_dims {
     int32_t n_owners; /* layers that have K and V of their own */
     int32_t n_kv_heads, head_dim;
-    int32_t n_ctx;    /* positions one sequence can hold */
-    int32_t n_batch;  /* rows that one forward appends at most */
+    int32_t n_ctx;   /* positions one sequence can hold */
+    int32_t n_batch; /* rows that one forward appends at most */
 } kv_dims;
 
 /* The pages of one owner layer. */
 typedef struct kv_owner {
     kv_policy policy;
     const kv_retain_ops *retain;
-    int32_t n_pages;      /* for all sequences together */
-    int32_t n_entries;    /* page table entries of one sequence: pages it can hold at once */
+    int32_t n_pages;   /* for all sequences together */
+    int32_t n_entries; /* page table entries of one sequence: pages it can hold at once */
     /* bookkeeping, carved */
     int32_t n_free;
     int32_t *refs;        /* refs[n_pages]: page tables that hold this page */
@@ -120,12 +121,12 @@ typedef struct kv_owner {
 
 typedef struct kv_pool {
     kv_dims dims;
-    kv_owner *owners;    /* owners[n_owners], the caller's */
+    kv_owner *owners; /* owners[n_owners], the caller's */
     const kv_store_ops *store;
     const kvass_kernels *kernels;
     size_t key_page_bytes, value_page_bytes; /* of one head */
-    size_t page_bytes;   /* K and V of all heads of one owner layer */
-    unsigned char *base; /* reserved address space, touched as it fills */
+    size_t page_bytes;                       /* K and V of all heads of one owner layer */
+    unsigned char *base;                     /* reserved address space, touched as it fills */
     size_t reserved;
     int64_t n_touched;
 } kv_pool;
@@ -158,8 +159,8 @@ void kv_pool_get_usage(const kv_pool *pool, kvass_cache_usage *usage);
 
 /* ---- sequences ------------------------------------------------------------------------------- */
 
-/* One timeline's rows: committed ones, then rows reserved for the running forward. In each owner layer it
- * holds the pages of the pinned positions, and those from `first` on. */
+/* One timeline's rows: committed ones, then rows reserved for the running forward. In each owner
+ * layer it holds the pages of the pinned positions, and those from `first` on. */
 typedef struct kv_seq {
     int32_t n_rows;     /* committed positions */
     int32_t n_reserved; /* further positions that have pages */
@@ -170,19 +171,20 @@ typedef struct kv_seq {
 int32_t kv_max_spans(const kv_pool *pool); /* spans that kv_seq_spans can yield at most */
 void kv_seq_carve(kv_seq *seq, const kv_dims *dims, const kv_owner *owners, kvass_arena *arena);
 
-/* Whether n_new[i] more rows of seqs[i], all different, would find pages, appended in chunks of at most
- * n_batch rows. */
+/* Whether n_new[i] more rows of seqs[i], all different, would find pages, appended in chunks of at
+ * most n_batch rows. */
 bool kv_can_reserve(const kv_pool *pool, kv_seq *const *seqs, const int32_t *n_new, int32_t n_seqs);
-/* Pages for n_new[i] more rows (together at most n_batch), copying open pages that are shared. false: the
- * pool has too few, and nothing has changed. */
+/* Pages for n_new[i] more rows (together at most n_batch), copying open pages that are shared.
+ * false: the pool has too few, and nothing has changed. */
 bool kv_reserve(kv_pool *pool, kv_seq *const *seqs, const int32_t *n_new, int32_t n_seqs);
-/* Pages for n more rows behind those already reserved of a lone sequence, whose pool has room for them. */
+/* Pages for n more rows behind those already reserved of a lone sequence, whose pool has room for
+ * them. */
 void kv_seq_extend(kv_pool *pool, kv_seq *seq, int32_t n);
 /* Write k[head_dim], v[head_dim] of one head at a reserved position. */
 void kv_seq_put(kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t kv_head, int32_t pos,
                 const float *k, const float *v);
-/* n of the reserved rows are now part of the sequence; pages that no later query sees go home. Returns how
- * many positions that took from the layer that lost most. */
+/* n of the reserved rows are now part of the sequence; pages that no later query sees go home.
+ * Returns how many positions that took from the layer that lost most. */
 int32_t kv_seq_commit(kv_pool *pool, kv_seq *seq, int32_t n);
 /* Pages of reserved rows go home. */
 void kv_seq_rollback(kv_pool *pool, kv_seq *seq);
@@ -194,8 +196,8 @@ void kv_seq_truncate(kv_pool *pool, kv_seq *seq, int32_t n_rows);
 /* The lowest n_rows that leaves what the next query must see. */
 int32_t kv_seq_can_truncate(const kv_pool *pool, const kv_seq *seq);
 
-/* Where the positions of `view` lie, as spans in order; out has room for kv_max_spans(). Neighbouring pages
- * merge. Returns the number of spans. */
+/* Where the positions of `view` lie, as spans in order; out has room for kv_max_spans().
+ * Neighbouring pages merge. Returns the number of spans. */
 int32_t kv_seq_spans(const kv_pool *pool, const kv_seq *seq, int32_t owner, kv_view view,
                      kv_span *out);
 

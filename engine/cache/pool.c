@@ -55,8 +55,8 @@ void kv_pool_carve(kv_pool *pool, const kv_dims *dims, kv_owner *owners, kvass_a
         size_t n = (size_t)owner->n_pages;
         owner->refs = kvass_arena_take(arena, n, sizeof *owner->refs);
         owner->order = kvass_arena_take(arena, n, sizeof *owner->order);
-        owner->free_slots = kvass_arena_take(arena, (size_t)n_words(owner->n_pages),
-                                             sizeof *owner->free_slots);
+        owner->free_slots =
+            kvass_arena_take(arena, (size_t)n_words(owner->n_pages), sizeof *owner->free_slots);
         owner->touched = kvass_arena_take(arena, n, sizeof *owner->touched);
     }
 }
@@ -196,9 +196,11 @@ void kv_pool_get_usage(const kv_pool *pool, kvass_cache_usage *usage)
     const kv_dims *dims = &pool->dims;
     size_t n_shared = 0, n_used = 0;
     int64_t n_pages = 0;
+    size_t n_growing = 0; /* layers without a window: what one more position costs for good */
     for (int32_t i = 0; i < dims->n_owners; i++) {
         const kv_owner *owner = &pool->owners[i];
         n_pages += owner->n_pages;
+        n_growing += owner->policy.window == 0;
         for (int32_t page = 0; page < owner->n_pages; page++) {
             n_used += owner->refs[page] > 0;
             n_shared += owner->refs[page] > 1;
@@ -209,7 +211,7 @@ void kv_pool_get_usage(const kv_pool *pool, kvass_cache_usage *usage)
         .bytes_used = n_used * pool->page_bytes,
         .bytes_shared = n_shared * pool->page_bytes,
         .bytes_touched = (size_t)pool->n_touched * pool->page_bytes,
-        .bytes_per_token = pool->page_bytes / KV_PAGE_ROWS * (size_t)dims->n_owners,
+        .bytes_per_token = pool->page_bytes / KV_PAGE_ROWS * n_growing,
         .n_pages = (int32_t)n_pages,
         .n_pages_used = (int32_t)n_used,
         .page_rows = KV_PAGE_ROWS,

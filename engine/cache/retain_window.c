@@ -1,6 +1,7 @@
 /* retain_window.c - the pinned positions and the newest `window` ones, the query's own included.
- * Inclusive count: a window of W sees W keys, as in transformers' masks (kv > q - W). While a chunk of C
- * rows is worked on W + C - 1 rows are held, because its first row still sees W - 1 older ones.
+ * Inclusive count: a window of W sees W keys, as in transformers' masks (kv > q - W). While a chunk
+ * of C rows is worked on W + C - 1 rows are held, because its first row still sees W - 1 older
+ * ones.
  */
 #include "engine/cache/kv.h"
 

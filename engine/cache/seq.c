@@ -1,7 +1,7 @@
 /* seq.c - a timeline's page tables: reserve, put, commit; fork by sharing, copy on write.
  * Invariants: in each owner layer a sequence holds the pages of the pinned positions and those from
- * `first` up to the end of its committed and reserved rows, no other; a page with more than one holder is
- * never written: its rows below n_rows are everybody's past.
+ * `first` up to the end of its committed and reserved rows, no other; a page with more than one
+ * holder is never written: its rows below n_rows are everybody's past.
  */
 #include "engine/cache/kv.h"
 
@@ -13,7 +13,8 @@ static int32_t pinned_pages(const kv_owner *owner)
     return kv_pages_for(owner->policy.n_pinned);
 }
 
-/* where the table keeps logical page i (positions 32i .. 32i+31): pinned pages first, the others in turn */
+/* where the table keeps logical page i (positions 32i .. 32i+31): pinned pages first, the others in
+ * turn */
 static int32_t *entry(const kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t i)
 {
     const kv_owner *o = &pool->owners[owner];
@@ -56,8 +57,8 @@ static int32_t open_page(const kv_pool *pool, const kv_seq *seq, int32_t owner)
     return *entry(pool, seq, owner, seq->n_rows / KV_PAGE_ROWS);
 }
 
-/* one for a copy of the open page of seqs[i] if others hold it. Of k holders that all write, the last one
- * keeps the page. */
+/* one for a copy of the open page of seqs[i] if others hold it. Of k holders that all write, the
+ * last one keeps the page. */
 static int64_t copies_needed(const kv_pool *pool, kv_seq *const *seqs, const int32_t *n_new,
                              int32_t i, int32_t owner)
 {
@@ -112,8 +113,8 @@ static void copy_page(const kv_pool *pool, int32_t owner, int32_t from, int32_t 
     for (int32_t kv_head = 0; kv_head < pool->dims.n_kv_heads; kv_head++) {
         unsigned char *keys = kv_pool_key_range(pool, owner, kv_head);
         unsigned char *values = kv_pool_value_range(pool, owner, kv_head);
-        memcpy(keys + (size_t)to * pool->key_page_bytes,
-               keys + (size_t)from * pool->key_page_bytes, pool->key_page_bytes);
+        memcpy(keys + (size_t)to * pool->key_page_bytes, keys + (size_t)from * pool->key_page_bytes,
+               pool->key_page_bytes);
         memcpy(values + (size_t)to * pool->value_page_bytes,
                values + (size_t)from * pool->value_page_bytes, pool->value_page_bytes);
     }

@@ -1,4 +1,5 @@
-/* tables.c - from public enums and policies to the cache's tables; a new choice is one line here. */
+/* tables.c - from public enums and policies to the cache's tables; a new choice is one line here.
+ */
 #include "engine/cache/kv.h"
 
 const kv_retain_ops *kv_retain_of(const kv_policy *policy)
