@@ -171,8 +171,13 @@ const tok_added_token *kvass_added_find(const tok_added *added, bool normalized,
                                         const char *text, size_t n, size_t from, size_t *start,
                                         size_t *end)
 {
-    for (size_t i = from, n_name = 1; i < n && added->n_tokens > 0; i += n_name) {
+    const tok_node *first = added->n_tokens > 0 ? &added->nodes[first_node(normalized, 0)] : NULL;
+    for (size_t i = from, n_name = 1; i < n && first; i += n_name) {
+        const tok_node *node = &first[(unsigned char)text[i]];
         n_name = 1;
+        if (node->child == 0 && node->token < 0) {
+            continue;
+        }
         const tok_added_token *token = longest(added, normalized, text + i, n - i, &n_name);
         if (!token || (token->special && !parse_special) ||
             (token->single_word && !stands_alone(text, n, i, i + n_name))) {

@@ -7,6 +7,8 @@
 #include "engine/base/checked.h"
 #include "tokenizer/utf8.h"
 
+#define BYTE_PAIRS_BYTES (65536 * sizeof(int32_t))
+
 /* ---- building -------------------------------------------------------------------------------- */
 
 static void close_bpe(void *self)
@@ -15,6 +17,7 @@ static void close_bpe(void *self)
     if (bpe) {
         kvass_pair_map_close(&bpe->pairs);
         free(bpe->merged);
+        free(bpe->byte_pairs);
         free(bpe);
     }
 }
@@ -27,7 +30,7 @@ kvass_status kvass_bpe_open(tok_bpe **out, const tok_vocab *vocab, size_t n_merg
     tok_bpe *bpe = calloc(1, sizeof *bpe);
     if (!bpe || n_merges > INT32_MAX - 1 ||
         !kvass_mul_size(n_merges + 1, sizeof *bpe->merged, &n_bytes) ||
-        !(bpe->merged = malloc(n_bytes))) {
+        !(bpe->merged = malloc(n_bytes)) || !(bpe->byte_pairs = malloc(BYTE_PAIRS_BYTES))) {
         close_bpe(bpe);
         return kvass_fail_nomem(err, n_merges, "merges");
     }
@@ -35,6 +38,7 @@ kvass_status kvass_bpe_open(tok_bpe **out, const tok_vocab *vocab, size_t n_merg
     bpe->cap_merges = (int32_t)n_merges;
     bpe->unk = -1;
     memset(bpe->byte_ids, 0xff, sizeof bpe->byte_ids);
+    memset(bpe->byte_pairs, 0xff, BYTE_PAIRS_BYTES);
     kvass_status status = kvass_pair_map_open(&bpe->pairs, err);
     if (status != KVASS_OK) {
         close_bpe(bpe);
@@ -44,16 +48,29 @@ kvass_status kvass_bpe_open(tok_bpe **out, const tok_vocab *vocab, size_t n_merg
     return KVASS_OK;
 }
 
+/* The byte that id is the first symbol of, or -1. */
+static int byte_of_id(const tok_bpe *bpe, int32_t id)
+{
+    const tok_piece *piece = &bpe->vocab->pieces[id];
+    int byte = (unsigned char)bpe->vocab->bytes[piece->offset];
+    return piece->n_bytes == 1 && !bpe->by_char && bpe->byte_ids[byte] == id ? byte : -1;
+}
+
 kvass_status kvass_bpe_add(tok_bpe *bpe, int32_t left, int32_t right, int32_t merged, bool *fresh,
                            kvass_error *err)
 {
-    int32_t old;
-    kvass_status status = kvass_pair_map_put(bpe->pairs, left, right, bpe->n_merges, &old, err);
-    if (status == KVASS_OK) {
-        *fresh = old < 0;
-        bpe->merged[bpe->n_merges++] = merged;
+    int32_t old, rank = bpe->n_merges;
+    kvass_status status = kvass_pair_map_put(bpe->pairs, left, right, rank, &old, err);
+    if (status != KVASS_OK) {
+        return status;
     }
-    return status;
+    *fresh = old < 0;
+    bpe->merged[bpe->n_merges++] = merged;
+    int l = byte_of_id(bpe, left), r = byte_of_id(bpe, right);
+    if (l >= 0 && r >= 0) {
+        bpe->byte_pairs[l << 8 | r] = rank;
+    }
+    return KVASS_OK;
 }
 
 /* ---- encoding -------------------------------------------------------------------------------- */
@@ -61,9 +78,14 @@ kvass_status kvass_bpe_add(tok_bpe *bpe, int32_t left, int32_t right, int32_t me
 static int32_t merge_rule(const void *self, const char *word, const tok_symbol *left,
                           const tok_symbol *right, int32_t *id)
 {
-    (void)word;
     const tok_bpe *bpe = self;
-    int32_t rank = kvass_pair_map_get(bpe->pairs, left->id, right->id);
+    int32_t rank;
+    if (left->n_bytes + right->n_bytes == 2 && !bpe->by_char) {
+        const unsigned char *bytes = (const unsigned char *)word + left->start;
+        rank = bpe->byte_pairs[bytes[0] << 8 | bytes[1]];
+    } else {
+        rank = kvass_pair_map_get(bpe->pairs, left->id, right->id);
+    }
     if (rank >= 0) {
         *id = bpe->merged[rank];
     }
@@ -137,12 +159,20 @@ static kvass_status encode(const void *self, const char *word, size_t n_bytes, t
         return kvass_ids_push(&run->ids, whole) ? KVASS_OK
                                                 : kvass_fail_nomem(run->err, 4, "token ids");
     }
-    kvass_status status = kvass_merger_begin(&run->merger, n_bytes, run->err);
-    if (status == KVASS_OK) {
-        status = add_symbols(bpe, word, n_bytes, run);
-    }
-    if (status == KVASS_OK) {
-        status = kvass_merger_run(&run->merger, merge_rule, bpe, word, &run->ids, run->err);
+    kvass_status status = KVASS_OK;
+    for (size_t at = 0, end; status == KVASS_OK && at < n_bytes; at = end) {
+        end = n_bytes;
+        if (bpe->by_words) {
+            end = kvass_merge_end(word, n_bytes, at, WORD_MARK, sizeof WORD_MARK - 1);
+        }
+        status = kvass_merger_begin(&run->merger, end - at, run->err);
+        if (status == KVASS_OK) {
+            status = add_symbols(bpe, word + at, end - at, run);
+        }
+        if (status == KVASS_OK) {
+            status =
+                kvass_merger_run(&run->merger, merge_rule, bpe, word + at, &run->ids, run->err);
+        }
     }
     return status;
 }

@@ -7,22 +7,27 @@
 
 #include "tokenizer/tokenizer.h"
 
+#define WORD_MARK "\xe2\x96\x81" /* U+2581, what SentencePiece writes for a space */
+
 typedef struct tok_bpe {
     const tok_vocab *vocab;
     kvass_pair_map *pairs; /* (left id, right id) -> rank */
     int32_t *merged;       /* [n_merges]: the id a pair of that rank becomes */
     int32_t n_merges, cap_merges;
     int32_t byte_ids[256]; /* the word of each byte, or -1; with by_char the fallback for bytes */
+    int32_t *byte_pairs;   /* [256, 256]: the rank of two bytes, or -1; unused with by_char */
     bool by_char;          /* begins with characters; otherwise with bytes */
     bool ignore_merges;    /* a word of the vocabulary is taken whole */
     bool fuse_unk;         /* neighbouring unknown characters are one token */
     int32_t unk;           /* -1: none */
+    bool by_words;         /* no merge reaches from before a WORD_MARK over it: a text can be encoded
+                            * word by word (merge.h) */
 } tok_bpe;
 
 extern const tok_model_ops kvass_bpe_ops;
 
-/* Room for n_merges. The vocabulary outlives it. The other fields are the reader's to set; byte_ids
- * begin as -1. NOMEM. */
+/* Room for n_merges. The vocabulary outlives it. The other fields are the reader's to set, those
+ * for bytes before it adds merges; byte_ids begin as -1. NOMEM. */
 kvass_status kvass_bpe_open(tok_bpe **out, const tok_vocab *vocab, size_t n_merges,
                             kvass_error *err);
 

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define N_MARK (sizeof WORD_MARK - 1)
+
 void kvass_build_close(tok_build *b)
 {
     kvass_map_close(&b->by_text);
@@ -244,6 +246,7 @@ kvass_status kvass_build_bpe(tok_build *b, size_t n_merges, tok_bpe **bpe, kvass
     b->tok->ops = &kvass_bpe_ops;
     b->tok->model = *bpe;
     (*bpe)->by_char = !b->decoding.byte_level;
+    (*bpe)->by_words = (*bpe)->by_char && kvass_map_get(b->by_text, WORD_MARK, N_MARK) >= 0;
     for (int byte = 0; byte < 256; byte++) {
         static const char digits[] = "0123456789ABCDEF";
         char name[7] = {'<', '0', 'x', digits[byte >> 4], digits[byte & 15], '>', '\0'};
@@ -276,6 +279,7 @@ kvass_status kvass_build_merge(tok_build *b, tok_bpe *bpe, size_t i, const char 
     memcpy(both, left, n_left);
     memcpy(both + n_left, right, n_right);
     int32_t merged = kvass_map_get(b->by_text, both, n);
+    bpe->by_words = bpe->by_words && !kvass_merge_crosses(both, n, WORD_MARK, N_MARK);
     if (both != stack) {
         free(both);
     }

@@ -25,6 +25,7 @@ typedef struct model {
     const tok_vocab *vocab;
     int32_t *ranks; /* [n_vocab]: 0 for the highest score, equal for equal scores */
     bool has_bytes; /* ids 3 .. 258 are the bytes */
+    bool by_words;  /* no piece has a space after something else */
 } model;
 
 /* ---- encoding -------------------------------------------------------------------------------- */
@@ -61,6 +62,23 @@ static char *with_space(const char *text, size_t n_bytes)
     return s;
 }
 
+/* The symbols of text[at .. end); the space that was put first is a character by itself. */
+static void add_symbols(const model *m, const char *text, size_t at, size_t end, tok_merger *merger)
+{
+    for (size_t size, begin = at; at < end; at += size) {
+        size = at == 0 ? 1 : char_size(text + at, end - at);
+        int32_t id = kvass_vocab_word(m->vocab, text + at, size);
+        if (id >= 0 || !m->has_bytes) {
+            kvass_merger_add(merger, id >= 0 ? id : 0, at - begin, size);
+            continue;
+        }
+        for (size_t i = 0; i < size; i++) {
+            int32_t byte = (unsigned char)text[at + i];
+            kvass_merger_add(merger, FIRST_BYTE + byte, at + i - begin, 1);
+        }
+    }
+}
+
 static kvass_status encode(const void *self, const char *word, size_t n_bytes, tok_run *run)
 {
     const model *m = self;
@@ -71,21 +89,14 @@ static kvass_status encode(const void *self, const char *word, size_t n_bytes, t
     if (!text) {
         return kvass_fail_nomem(run->err, n_bytes, "the text");
     }
-    kvass_status status = kvass_merger_begin(&run->merger, n_bytes, run->err);
-    for (size_t at = 0, size; status == KVASS_OK && at < n_bytes; at += size) {
-        size = at == 0 ? 1 : char_size(text + at, n_bytes - at);
-        int32_t id = kvass_vocab_word(m->vocab, text + at, size);
-        if (id >= 0 || !m->has_bytes) {
-            kvass_merger_add(&run->merger, id >= 0 ? id : 0, at, size);
-            continue;
+    kvass_status status = KVASS_OK;
+    for (size_t at = 0, end; status == KVASS_OK && at < n_bytes; at = end) {
+        end = m->by_words ? kvass_merge_end(text, n_bytes, at, " ", 1) : n_bytes;
+        status = kvass_merger_begin(&run->merger, end - at, run->err);
+        if (status == KVASS_OK) {
+            add_symbols(m, text, at, end, &run->merger);
+            status = kvass_merger_run(&run->merger, merge_rule, m, text + at, &run->ids, run->err);
         }
-        for (size_t i = 0; i < size; i++) {
-            int32_t byte = (unsigned char)text[at + i];
-            kvass_merger_add(&run->merger, FIRST_BYTE + byte, at + i, 1);
-        }
-    }
-    if (status == KVASS_OK) {
-        status = kvass_merger_run(&run->merger, merge_rule, m, text, &run->ids, run->err);
     }
     free(text);
     return status;
@@ -218,6 +229,7 @@ static kvass_status fill(kvass_tokenizer *tok, model *m, kvass_reader r, int32_t
                          kvass_error *err)
 {
     int32_t n = tok->vocab.n_vocab;
+    m->by_words = true;
     scored *all = malloc((size_t)n * sizeof *all);
     m->ranks = malloc((size_t)n * sizeof *m->ranks);
     kvass_status status =
@@ -234,9 +246,11 @@ static kvass_status fill(kvass_tokenizer *tok, model *m, kvass_reader r, int32_t
             kvass_vocab_set(&tok->vocab, id, e.bytes, e.n_bytes, flags);
             if (id > EOS) {
                 status = kvass_vocab_add_word(&tok->vocab, id, e.bytes, e.n_bytes, err);
+                m->by_words = m->by_words && !kvass_merge_crosses(e.bytes, e.n_bytes, " ", 1);
             }
         }
     }
+    m->by_words = m->by_words && kvass_vocab_word(&tok->vocab, " ", 1) >= 0;
     if (status == KVASS_OK) {
         rank_scores(all, n, m->ranks);
     }

@@ -5,6 +5,7 @@
 #include "tokenizer/merge.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/base/checked.h"
 
@@ -126,4 +127,23 @@ kvass_status kvass_merger_run(tok_merger *m, tok_merge_rule *rule, const void *m
         }
     }
     return KVASS_OK;
+}
+
+size_t kvass_merge_end(const char *text, size_t n, size_t at, const char *mark, size_t n_mark)
+{
+    bool after_mark = true;
+    while (at < n) {
+        bool is_mark = n - at >= n_mark && memcmp(text + at, mark, n_mark) == 0;
+        if (is_mark && !after_mark) {
+            return at;
+        }
+        after_mark = is_mark;
+        at += is_mark ? n_mark : 1;
+    }
+    return n;
+}
+
+bool kvass_merge_crosses(const char *text, size_t n, const char *mark, size_t n_mark)
+{
+    return kvass_merge_end(text, n, 0, mark, n_mark) < n;
 }

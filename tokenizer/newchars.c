@@ -1,4 +1,4 @@
-/* newchars.c - newchars.h with a sorted table of ranges; text without such characters, which is
+/* newchars.c - newchars.h with sorted tables of ranges; text without such characters, which is
  * nearly all there is, is only looked through.
  */
 #include "tokenizer/newchars.h"
@@ -8,15 +8,22 @@
 
 #include "tokenizer/utf8.h"
 
-static const struct {
+typedef struct row {
     uint32_t first, last, stand_in;
-} rows[] = {
+} row;
+
+static const row split_rows[] = {
 #include "tokenizer/newchars.inc"
 };
 
-static uint32_t stand_in(uint32_t cp)
+static const row form_rows[] = {
+#include "tokenizer/newforms.inc"
+};
+
+/* The row that holds cp, or NULL. */
+static const row *find(const row *rows, size_t n, uint32_t cp)
 {
-    size_t low = 0, high = sizeof rows / sizeof rows[0];
+    size_t low = 0, high = n;
     while (low < high) {
         size_t middle = (low + high) / 2;
         if (rows[middle].last < cp) {
@@ -25,7 +32,12 @@ static uint32_t stand_in(uint32_t cp)
             high = middle;
         }
     }
-    return low < sizeof rows / sizeof rows[0] && cp >= rows[low].first ? rows[low].stand_in : 0;
+    return low < n && cp >= rows[low].first ? &rows[low] : NULL;
+}
+
+bool kvass_newchars_left_alone(uint32_t cp)
+{
+    return find(form_rows, sizeof form_rows / sizeof form_rows[0], cp) != NULL;
 }
 
 kvass_status kvass_newchars_replace(const char *text, size_t n, char **copy, kvass_error *err)
@@ -38,8 +50,8 @@ kvass_status kvass_newchars_replace(const char *text, size_t n, char **copy, kva
             continue;
         }
         size = kvass_utf8_char(text + i, n - i, &cp);
-        uint32_t old = size > 0 ? stand_in(cp) : 0;
-        if (old == 0) {
+        const row *newer = find(split_rows, sizeof split_rows / sizeof split_rows[0], cp);
+        if (size == 0 || !newer) {
             continue;
         }
         if (!*copy) {
@@ -49,7 +61,7 @@ kvass_status kvass_newchars_replace(const char *text, size_t n, char **copy, kva
             }
             memcpy(*copy, text, n);
         }
-        (void)kvass_utf8_put(old, *copy + i);
+        (void)kvass_utf8_put(newer->stand_in, *copy + i);
     }
     return KVASS_OK;
 }

@@ -12,6 +12,7 @@
 #include <utf8proc.h>
 
 #include "engine/base/checked.h"
+#include "tokenizer/newchars.h"
 #include "tokenizer/utf8.h"
 
 #define MAX_RESULT_BYTES ((size_t)INT32_MAX)
@@ -153,7 +154,7 @@ static size_t stretch(const form *f, const char *s, size_t n, size_t at, bool *c
         if (size == 0) {
             break;
         }
-        if (cp >= f->first_changing) {
+        if (cp >= f->first_changing && !kvass_newchars_left_alone(cp)) {
             if (!*changing && before > at) {
                 return before; /* the character before belongs to the stretch that changes */
             }

@@ -48,6 +48,16 @@ static bool join(char *out, const char *folder, const char *name)
     return n > 0 && n < PATH_SIZE;
 }
 
+/* where a model's companions lie: the folder it is, or is in */
+static void model_folder(const char *path, char *folder)
+{
+    if (is_folder(path)) {
+        (void)snprintf(folder, PATH_SIZE, "%s", path);
+    } else {
+        folder_of(path, folder);
+    }
+}
+
 /* In a build folder a small file beside the program names the source tree. */
 static bool source_tree(const char *exe_folder, char *root)
 {
@@ -224,15 +234,29 @@ static kvass_status open_tokenizer(const cli_options *opts, const kvass_model *m
     if (opts->tokenizer) {
         return kvass_tokenizer_open(tok, opts->tokenizer, info.n_vocab, err);
     }
-    if (is_folder(info.path)) {
-        return kvass_tokenizer_open(tok, info.path, info.n_vocab, err);
-    }
     char folder[PATH_SIZE];
-    folder_of(info.path, folder);
+    model_folder(info.path, folder);
     if (ends_with(info.path, ".bin")) {
         return open_beside_bin(folder, info.n_vocab, tok, err);
     }
     return kvass_tokenizer_open(tok, folder, info.n_vocab, err);
+}
+
+size_t cli_tokenizer_bytes(const kvass_model *model, const char **name)
+{
+    static const char *const names[] = {"tokenizer.json", "vocab.json"};
+    char folder[PATH_SIZE], path[PATH_SIZE];
+    kvass_model_info info;
+    kvass_model_get_info(model, &info);
+    model_folder(info.path, folder);
+    for (int i = 0; i < 2 && !ends_with(info.path, ".bin"); i++) {
+        struct stat st;
+        if (join(path, folder, names[i]) && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+            *name = names[i];
+            return (size_t)st.st_size;
+        }
+    }
+    return 0;
 }
 
 int cli_open_tokenizer(const cli_options *opts, const kvass_model *model, kvass_tokenizer **tok)

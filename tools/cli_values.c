@@ -181,7 +181,7 @@ int cli_check_ids(const cli_ids *ids, int32_t n_vocab)
 {
     for (size_t i = 0; i < ids->n; i++) {
         if (ids->data[i] < 0 || ids->data[i] >= n_vocab) {
-            cli_say("token id %d (the %zuth): expected an id from 0 to %d", (int)ids->data[i],
+            cli_say("token id %d at place %zu: expected an id from 0 to %d", (int)ids->data[i],
                     i + 1, (int)n_vocab - 1);
             return CLI_USAGE;
         }

@@ -1,7 +1,7 @@
 /* inspect.c - `kvass inspect`: what a checkpoint is and what it costs, from its header alone.
- * Only --check reads weights, block by block.
+ * Only --check reads weights (inspect_check.c).
  */
-#include "tools/cli.h"
+#include "tools/inspect.h"
 #include "tools/help.h"
 
 #include <stdlib.h>
@@ -9,8 +9,8 @@
 
 enum { KEY_TENSORS = CLI_KEY_OWN, KEY_CHECK, KEY_JSON };
 
-#define MIB        (1024.0 * 1024.0)
-#define BLOCK_SIZE ((size_t)1 << 20)
+#define MIB   (1024.0 * 1024.0)
+#define QUICK ((size_t)256 << 10) /* a larger tokenizer takes too long for a look */
 
 typedef struct inspect_args {
     cli_options opts; /* first: see cli_share_state */
@@ -27,9 +27,11 @@ typedef struct dtype_total {
 typedef struct report {
     kvass_model_info info;
     dtype_total totals[KVASS_N_DTYPES + 1];
-    size_t scratch, cache;        /* of the context asked for */
-    size_t per_token[2];          /* cache bytes, f32 and f16 */
-    kvass_tokenizer_info tok;     /* kind NULL: none found */
+    size_t scratch, cache;    /* of the context asked for */
+    size_t per_token[2];      /* cache bytes, f32 and f16 */
+    kvass_tokenizer_info tok; /* kind NULL: none found, or not read */
+    const char *unread;       /* the file of a tokenizer that was left alone for its size */
+    size_t unread_bytes;
     int64_t n_bad, n_bad_tensors; /* --check: values that are NaN or infinite */
 } report;
 
@@ -74,109 +76,6 @@ static const char *dtype_name(int dtype)
     return dtype < KVASS_N_DTYPES ? kvass_dtype_name((kvass_dtype)dtype) : "unsupported";
 }
 
-static int64_t n_elements_of(const kvass_tensor_info *tensor)
-{
-    int64_t n = 1; /* the reader has checked that the product fits */
-    for (int32_t d = 0; d < tensor->n_dims; d++) {
-        n *= tensor->shape[d];
-    }
-    return n;
-}
-
-/* ---- --check -------------------------------------------------------------------------------- */
-
-/* Where a type keeps floating-point numbers: `step` bytes from one to the next, `width` bytes wide.
- */
-typedef struct scan_rule {
-    size_t start, step, width;
-    uint32_t exponent; /* all its bits set: infinity or NaN */
-} scan_rule;
-
-static bool rule_of(const kvass_tensor_info *tensor, scan_rule *rule)
-{
-    switch (tensor->dtype) {
-    case KVASS_DTYPE_F32:
-        *rule = (scan_rule){0, 4, 4, 0x7f800000u};
-        return true;
-    case KVASS_DTYPE_F16:
-        *rule = (scan_rule){0, 2, 2, 0x7c00u};
-        return true;
-    case KVASS_DTYPE_BF16:
-        *rule = (scan_rule){0, 2, 2, 0x7f80u};
-        return true;
-    case KVASS_DTYPE_Q8_0: /* a scale, then 32 int8, again and again */
-        *rule = (scan_rule){0, 34, 2, 0x7c00u};
-        return true;
-    case KVASS_DTYPE_Q8_F32: /* all int8 first, then the scales */
-        *rule = (scan_rule){(size_t)n_elements_of(tensor), 4, 4, 0x7f800000u};
-        return true;
-    case KVASS_N_DTYPES:
-        break;
-    }
-    return false;
-}
-
-static int64_t count_bad(const unsigned char *block, size_t n_bytes, const scan_rule *rule)
-{
-    int64_t n_bad = 0;
-    for (size_t i = 0; i + rule->width <= n_bytes; i += rule->step) {
-        uint32_t bits = (uint32_t)block[i] | (uint32_t)block[i + 1] << 8;
-        if (rule->width == 4) {
-            bits |= (uint32_t)block[i + 2] << 16 | (uint32_t)block[i + 3] << 24;
-        }
-        n_bad += (bits & rule->exponent) == rule->exponent;
-    }
-    return n_bad;
-}
-
-static kvass_status check_tensor(const kvass_model *model, int32_t i,
-                                 const kvass_tensor_info *tensor, unsigned char *block,
-                                 int64_t *n_bad, kvass_error *err)
-{
-    scan_rule rule;
-    if (!rule_of(tensor, &rule)) {
-        return KVASS_OK;
-    }
-    size_t block_size = BLOCK_SIZE / rule.step * rule.step;
-    for (size_t at = rule.start; at < tensor->n_bytes; at += block_size) {
-        size_t n = tensor->n_bytes - at < block_size ? tensor->n_bytes - at : block_size;
-        kvass_status status = kvass_model_read_tensor(model, i, at, block, n, err);
-        if (status != KVASS_OK) {
-            return status;
-        }
-        *n_bad += count_bad(block, n, &rule);
-    }
-    return KVASS_OK;
-}
-
-static int check_weights(const inspect_args *args, const kvass_model *model, report *r)
-{
-    kvass_error err;
-    unsigned char *block = malloc(BLOCK_SIZE);
-    if (!block) {
-        cli_say("out of memory for %zu bytes", BLOCK_SIZE);
-        return CLI_NO_ROOM;
-    }
-    kvass_status status = KVASS_OK;
-    for (int32_t i = 0; i < r->info.n_tensors && status == KVASS_OK; i++) {
-        kvass_tensor_info tensor;
-        int64_t n_bad = 0;
-        status = kvass_model_get_tensor(model, i, &tensor, &err);
-        if (status == KVASS_OK) {
-            status = check_tensor(model, i, &tensor, block, &n_bad, &err);
-        }
-        if (status == KVASS_OK && n_bad > 0) {
-            r->n_bad += n_bad;
-            r->n_bad_tensors++;
-            cli_say("%s: tensor %s: %lld values are NaN or infinite", r->info.path, tensor.name,
-                    (long long)n_bad);
-        }
-    }
-    free(block);
-    (void)args;
-    return status == KVASS_OK ? CLI_OK : cli_fail(&err);
-}
-
 /* ---- gathering ------------------------------------------------------------------------------ */
 
 static int gather(inspect_args *args, const kvass_model *model, report *r)
@@ -190,7 +89,7 @@ static int gather(inspect_args *args, const kvass_model *model, report *r)
         }
         dtype_total *total = &r->totals[tensor.dtype];
         total->n_tensors++;
-        total->n_elements += n_elements_of(&tensor);
+        total->n_elements += inspect_n_elements(&tensor);
         total->n_bytes += tensor.n_bytes;
     }
     /* K and V of every layer's KV heads */
@@ -204,7 +103,23 @@ static int gather(inspect_args *args, const kvass_model *model, report *r)
     if (kvass_context_bytes(model, &args->opts.context, &r->scratch, &r->cache, &err) != KVASS_OK) {
         return cli_fail(&err);
     }
-    return args->check ? check_weights(args, model, r) : CLI_OK;
+    return args->check ? inspect_check(model, &r->n_bad, &r->n_bad_tensors) : CLI_OK;
+}
+
+static void look_at_tokenizer(const inspect_args *args, const kvass_model *model,
+                              kvass_tokenizer **tok, report *r)
+{
+    const char *name;
+    size_t n_bytes = args->opts.tokenizer ? 0 : cli_tokenizer_bytes(model, &name);
+    if (n_bytes > QUICK) {
+        r->unread = name;
+        r->unread_bytes = n_bytes;
+        return;
+    }
+    cli_try_tokenizer(&args->opts, model, tok);
+    if (*tok) {
+        kvass_tokenizer_get_info(*tok, &r->tok);
+    }
 }
 
 /* ---- printing ------------------------------------------------------------------------------- */
@@ -256,6 +171,9 @@ static void print_text(const inspect_args *args, const kvass_model *model, const
     if (r->tok.kind) {
         (void)printf("tokenizer   %s, %d tokens, bos %d, eos %d\n", r->tok.kind,
                      (int)r->tok.n_vocab, (int)r->tok.bos, (int)r->tok.eos);
+    } else if (r->unread) {
+        (void)printf("tokenizer   %s of %.1f MiB, not read (--tokenizer PATH reads it)\n",
+                     r->unread, (double)r->unread_bytes / MIB);
     } else {
         (void)printf("tokenizer   none found beside the model\n");
     }
@@ -304,6 +222,17 @@ static json_t *dtype_list(const report *r)
     return list;
 }
 
+static json_t *tokenizer_document(const report *r)
+{
+    if (r->tok.kind) {
+        return json_pack("{s:s, s:i, s:i, s:i}", "kind", r->tok.kind, "n_vocab",
+                         (int)r->tok.n_vocab, "bos", (int)r->tok.bos, "eos", (int)r->tok.eos);
+    }
+    return r->unread ? json_pack("{s:n, s:s, s:I}", "kind", "unread", r->unread, "bytes",
+                                 (json_int_t)r->unread_bytes)
+                     : json_null();
+}
+
 static int print_document(const inspect_args *args, const kvass_model *model, const report *r)
 {
     const kvass_model_info *info = &r->info;
@@ -330,11 +259,7 @@ static int print_document(const inspect_args *args, const kvass_model *model, co
         json_pack("{s:i, s:I, s:I, s:I}", "n_ctx", (int)args->opts.context.n_ctx, "weight_bytes",
                   (json_int_t)info->weight_bytes, "scratch_bytes", (json_int_t)r->scratch,
                   "cache_bytes", (json_int_t)r->cache));
-    (void)json_object_set_new(root, "tokenizer",
-                              r->tok.kind ? json_pack("{s:s, s:i, s:i, s:i}", "kind", r->tok.kind,
-                                                      "n_vocab", (int)r->tok.n_vocab, "bos",
-                                                      (int)r->tok.bos, "eos", (int)r->tok.eos)
-                                          : json_null());
+    (void)json_object_set_new(root, "tokenizer", tokenizer_document(r));
     if (args->check) {
         (void)json_object_set_new(root, "bad_values", json_integer((json_int_t)r->n_bad));
     }
@@ -360,10 +285,7 @@ static int run_inspect(int argc, char **argv)
         code = gather(&args, model, &r);
     }
     if (code == CLI_OK) {
-        cli_try_tokenizer(&args.opts, model, &tok);
-        if (tok) {
-            kvass_tokenizer_get_info(tok, &r.tok);
-        }
+        look_at_tokenizer(&args, model, &tok, &r);
         if (args.json) {
             code = print_document(&args, model, &r);
         } else {

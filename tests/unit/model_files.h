@@ -215,6 +215,32 @@ static inline void add_tiny_gpt2(builder *b, const char *dtype, const char *pref
     add_tensor(b, name, dtype, 8, 0);
 }
 
+/* A folder's model.safetensors and config.json, the latter with `more` appended. */
+static inline void write_llama(const folder *f, const char *dtype, bool head, bool bias,
+                               const char *more)
+{
+    char text[1024];
+    builder *b = calloc(1, sizeof *b);
+    add_tiny_llama(b, dtype, head, bias);
+    write_builder(b, in_folder(f, "model.safetensors"));
+    (void)snprintf(text, sizeof text, "%s%s%s}", TINY_LLAMA_CONFIG,
+                   bias ? ",\"attention_bias\":true,\"mlp_bias\":true" : "", more);
+    write_text(f, "config.json", text);
+    free(b);
+}
+
+static inline void write_gpt2(const folder *f, const char *dtype, const char *prefix,
+                              int32_t n_positions, const char *more)
+{
+    char text[1024];
+    builder *b = calloc(1, sizeof *b);
+    add_tiny_gpt2(b, dtype, prefix, n_positions);
+    write_builder(b, in_folder(f, "model.safetensors"));
+    (void)snprintf(text, sizeof text, "%s%s}", TINY_GPT2_CONFIG, more);
+    write_text(f, "config.json", text);
+    free(b);
+}
+
 /* ---- asking -------------------------------------------------------------------------------- */
 
 /* Opening must fail by `rule` with a message that contains `needle`. */
@@ -244,16 +270,15 @@ static inline kvass_model *expect_opens(const char *path, const kvass_model_opti
     return model;
 }
 
-/* Every length shorter than the whole file is refused with a rule and a message. */
+/* Every length below `up_to` is refused with a rule and a message that names the file. */
 static inline void expect_truncations_refused(const folder *f, const char *name, size_t up_to)
 {
     size_t n;
     char *bytes = unit_slurp(in_folder(f, name), &n);
-    up_to = up_to < n ? up_to : n;
-    for (size_t cut = 0; cut < up_to; cut++) {
+    for (size_t cut = up_to < n ? up_to : n; cut-- > 0;) {
         kvass_model *model = NULL;
         kvass_error err = {0};
-        unit_write(in_folder(f, name), bytes, cut);
+        assert_int_equal(truncate(in_folder(f, name), (off_t)cut), 0);
         if (kvass_model_open(&model, in_folder(f, name), NULL, &err) == KVASS_OK) {
             kvass_model_close(&model);
             fail_msg("%s: opened after %zu of %zu bytes", name, cut, n);

@@ -7,22 +7,6 @@
 #include "model/model.h"
 #include "tests/unit/model_files.h"
 
-static void write_llama(const folder *f)
-{
-    builder *b = calloc(1, sizeof *b);
-    add_tiny_llama(b, "F32", true, false);
-    write_builder(b, in_folder(f, "model.safetensors"));
-    free(b);
-}
-
-static void write_gpt2(const folder *f)
-{
-    builder *b = calloc(1, sizeof *b);
-    add_tiny_gpt2(b, "F32", "transformer.", 16);
-    write_builder(b, in_folder(f, "model.safetensors"));
-    free(b);
-}
-
 /* The tiny configuration with `key` set to `value` (NULL: left out). */
 static void write_config(const folder *f, const char *config, const char *key, const char *value)
 {
@@ -128,7 +112,7 @@ static void llama_refusals(void **state)
         {"model_type", "3", "FAMILY", "found an integer"},
         {"quantization_config", "{\"quant_method\":\"gptq\"}", "QUANTIZATION", "found \"gptq\""},
     };
-    write_llama(f);
+    write_llama(f, "F32", true, false, "");
     expect_refusals(f, TINY_LLAMA_CONFIG, cases, sizeof cases / sizeof *cases);
 }
 
@@ -146,14 +130,15 @@ static void gpt2_refusals(void **state)
         {"add_cross_attention", "true", "FAMILY", "\"add_cross_attention\": expected false"},
         {"scale_attn_weights", "0", "CONFIG_TYPE", "\"scale_attn_weights\""},
     };
-    write_gpt2(f);
+    write_gpt2(f, "F32", "transformer.", 16, "");
     expect_refusals(f, TINY_GPT2_CONFIG, cases, sizeof cases / sizeof *cases);
 }
 
 static void broken_files_are_refused(void **state)
 {
     const folder *f = *state;
-    write_llama(f);
+    write_llama(f, "F32", true, false, "");
+    assert_int_equal(unlink(in_folder(f, "config.json")), 0);
     expect_refused(f->path, "CONFIG_FILE", "config.json");
     write_text(f, "config.json", "[1]");
     expect_refused(f->path, "CONFIG_TYPE", "expected an object, found an array");
@@ -215,7 +200,7 @@ static void rope_comes_from_either_generation(void **state)
          "\"type\":\"llama3\"},\"rope_theta\":5e5",
          {4, 500000, KVASS_ROPE_LLAMA3, 8, 1, 4, 8192}},
     };
-    write_llama(f);
+    write_llama(f, "F32", true, false, "");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const kvass_rope_spec *e = &cases[i].expected;
         kvass_model *m = open_with(f, TINY_LLAMA_CONFIG, cases[i].key, cases[i].value);
@@ -235,7 +220,7 @@ static void rope_comes_from_either_generation(void **state)
 static void defaults_are_the_familys(void **state)
 {
     const folder *f = *state;
-    write_llama(f);
+    write_llama(f, "F32", true, false, "");
     kvass_model *m = open_with(f, TINY_LLAMA_CONFIG, "rms_norm_eps", NULL);
     assert_true(m->config.norm_eps == 1e-6f);
     kvass_model_close(&m);
@@ -261,7 +246,7 @@ static void gpt2_scales_are_read(void **state)
         {"scale_attn_weights", "false", {1.0f, 1.0f}},
         {"scale_attn_by_inverse_layer_idx", "true", {0.5f, 0.25f}},
     };
-    write_gpt2(f);
+    write_gpt2(f, "F32", "transformer.", 16, "");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         kvass_model *m = open_with(f, TINY_GPT2_CONFIG, cases[i].key, cases[i].value);
         for (int32_t l = 0; l < 2; l++) {
@@ -285,7 +270,7 @@ static void activations_are_known_by_name(void **state)
                  {"\"gelu_pytorch_tanh\"", KVASS_ACT_GELU_TANH},
                  {"\"gelu_fast\"", KVASS_ACT_GELU_TANH},
                  {"\"relu\"", KVASS_ACT_RELU}};
-    write_gpt2(f);
+    write_gpt2(f, "F32", "transformer.", 16, "");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         kvass_model *m = open_with(f, TINY_GPT2_CONFIG, "activation_function", cases[i].name);
         assert_int_equal(m->layers[1].spec.act, cases[i].act);
@@ -313,7 +298,7 @@ static void ids_outside_the_vocabulary_are_dropped(void **state)
         {"x", "0", "{\"eos_token_id\":77,\"bos_token_id\":3}", 1, 1, {2}, 1},
         {"x", "0", "[]", 1, 1, {2}, 0},
     };
-    write_llama(f);
+    write_llama(f, "F32", true, false, "");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         kvass_model_info info;
         (void)unlink(in_folder(f, "generation_config.json"));

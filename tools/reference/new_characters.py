@@ -1,15 +1,20 @@
-"""new_characters.py - write tokenizer/newchars.inc: characters that PCRE2's tables do not know yet.
+"""new_characters.py - write tokenizer/newchars.inc and newforms.inc: where Unicode versions differ.
 
 The `tokenizers` library classifies characters by a newer Unicode than Debian's PCRE2. For every
-character that is unassigned there and assigned here, the table names an older character of the same
-category, script type (Han or not) and UTF-8 length that stands in for it while text is split.
+character that is unassigned there and assigned here, newchars.inc names an older character of the
+same category, script type (Han or not) and UTF-8 length that stands in for it while text is split.
 
-    python3 tools/reference/new_characters.py > tokenizer/newchars.inc
+Its normal forms, on the other hand, are those of an older Unicode than utf8proc's: newforms.inc
+lists the marks and the decomposable characters that it leaves alone.
+
+    python3 tools/reference/new_characters.py split > tokenizer/newchars.inc
+    python3 tools/reference/new_characters.py forms > tokenizer/newforms.inc
 """
 import ctypes
 import ctypes.util
+import sys
 
-from tokenizers import Regex, pre_tokenizers
+from tokenizers import Regex, normalizers, pre_tokenizers
 
 CATEGORIES = "Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cf".split()
 STAND_INS = {  # (category, UTF-8 length): a character of Unicode 13 or older
@@ -49,22 +54,57 @@ def unknown_to_pcre2():
     return unknown
 
 
-def main():
+def split_rows():
     unknown = unknown_to_pcre2()
     kind = {}
     for category in CATEGORIES:
         kind.update((c, category) for c in known_to_tokenizers(category) & unknown)
     kind.update((c, "Han") for c in known_to_tokenizers("Han") & unknown)
+    return [(c, STAND_INS[kind[c], len(chr(c).encode())]) for c in sorted(kind)]
+
+
+class Property(ctypes.Structure):
+    _fields_ = [("category", ctypes.c_int16), ("combining_class", ctypes.c_int16)]
+
+
+def form_rows():
+    utf8proc = ctypes.CDLL(ctypes.util.find_library("utf8proc"))
+    utf8proc.utf8proc_get_property.restype = ctypes.POINTER(Property)
+    stable, compat, decompose = 2, 4, 16
+
+    def ours(text):
+        out = ctypes.c_char_p()
+        data = text.encode()
+        n = utf8proc.utf8proc_map(data, len(data), ctypes.byref(out), stable | compat | decompose)
+        return ctypes.string_at(out, n).decode()
+
+    theirs = normalizers.NFKD().normalize_str
     rows = []
-    for c in sorted(kind):
-        stand_in = STAND_INS[kind[c], len(chr(c).encode())]
+    for c in CHARACTERS:
+        mark = utf8proc.utf8proc_get_property(c).contents.combining_class != 0
+        # a mark sorts after U+0334 (class 1) or before U+0345 (class 240)
+        sorts = (theirs("x" + chr(c) + "\u0334") == "x\u0334" + chr(c)
+                 or theirs("x\u0345" + chr(c)) == "x" + chr(c) + "\u0345")
+        if ours(chr(c)) != theirs(chr(c)) or (mark and not sorts and ours(chr(c)) == chr(c)):
+            rows.append((c, 0))
+            rows.extend((ord(part), 0) for part in ours(chr(c))[1:] if len(ours(chr(c))) > 1
+                        and ours(part) == part and ord(part) > 0x10000)
+    return sorted(set(rows))
+
+
+def main():
+    forms = sys.argv[1:] == ["forms"]
+    rows = []
+    for c, stand_in in form_rows() if forms else split_rows():
         if rows and rows[-1][1] == c - 1 and rows[-1][2] == stand_in:
             rows[-1][1] = c
         else:
             rows.append([c, c, stand_in])
-    print("/* written by tools/reference/new_characters.py: first, last, what stands in */")
+    print("/* written by tools/reference/new_characters.py: first, last%s */"
+          % ("" if forms else ", what stands in"))
     for i in range(0, len(rows), 3):
-        print(" ".join("{0x%05x, 0x%05x, 0x%05x}," % tuple(row) for row in rows[i:i + 3]))
+        print(" ".join("{0x%05x, 0x%05x, 0}," % tuple(row[:2]) if forms else
+                       "{0x%05x, 0x%05x, 0x%05x}," % tuple(row) for row in rows[i:i + 3]))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,97 @@
+# generate: text, limits, stop texts, reports, reproducibility.
+. "${ROOT:?}/tests/cli/lib.sh" || exit 99
+need_model
+
+# the same text again: greedy, and sampled with a seed, for any number of threads
+expect 0 "$KVASS" generate -m "$model" --temp 0 -n 24 "Once upon a time"
+silent
+cp "$out" "$work/greedy"
+[ -s "$work/greedy" ] || fail "no text"
+expect 0 "$KVASS" -m "$model" --temp 0 -n 24 "Once upon a time"
+same "$out" "$work/greedy"
+expect 0 "$KVASS" generate -m "$model" --seed 5 -n 24 "Once upon a time"
+cp "$out" "$work/seed5"
+for threads in 1 2 5; do
+    expect 0 "$KVASS" generate -m "$model" --seed 5 -n 24 -t $threads "Once upon a time"
+    same "$out" "$work/seed5"
+done
+KVASS_THREADS=2 expect 0 "$KVASS" generate -m "$model" --seed 5 -n 24 "Once upon a time"
+same "$out" "$work/seed5"
+expect 0 "$KVASS" generate -m "$model" --seed 6 -n 24 "Once upon a time"
+cmp -s "$out" "$work/seed5" && fail "two seeds, one text"
+
+# every path gives the same text when the cache is exact
+for options in "--cache none" "--batch 1" "--batch 7" "--deterministic" "--isa scalar" "--mmap" "-c 64"; do
+    # shellcheck disable=SC2086 # a list of words
+    expect 0 "$KVASS" generate -m "$model" --kv-type f32 --temp 0 -n 24 $options "Once upon a time"
+    cp "$out" "$work/path"
+    expect 0 "$KVASS" generate -m "$model" --kv-type f32 --temp 0 -n 24 "Once upon a time"
+    same "$out" "$work/path"
+done
+
+# the model by environment; -m wins
+KVASS_MODEL=$model expect 0 "$KVASS" --temp 0 -n 24 "Once upon a time"
+same "$out" "$work/greedy"
+KVASS_MODEL=/nonexistent expect 0 "$KVASS" -m "$model" --temp 0 -n 24 "Once upon a time"
+same "$out" "$work/greedy"
+
+# --echo puts the prompt first
+expect 0 "$KVASS" generate -m "$model" --temp 0 -n 24 --echo "Once upon a time"
+{ printf 'Once upon a time'; cat "$work/greedy"; } >"$work/echo"
+same "$out" "$work/echo"
+
+# -n 0 reads the prompt and writes nothing
+expect 0 "$KVASS" generate -m "$model" -n 0 "Once upon a time"
+[ ! -s "$out" ] || fail "text after -n 0"
+
+# a stop text ends the text before it, however it lies across tokens
+text=$(cat "$work/greedy")
+for at in 5 9 14; do
+    expect 0 "$KVASS" generate -m "$model" --temp 0 -n 24 --stop "absent" --stop "${text:at:7}" \
+        "Once upon a time"
+    before=${text%%"${text:at:7}"*}
+    [ "$(cat "$out")" = "$before" ] || fail "stop '${text:at:7}' gave '$(cat "$out")'"
+done
+expect 0 "$KVASS" generate -m "$model" --temp 0 -n 24 --json --stop "${text:9:7}" "Once upon a time"
+json 'd["finish_reason"] == "stop"'
+# what only looks like the beginning of one is not lost
+expect 0 "$KVASS" generate -m "$model" --temp 0 -n 24 --stop "${text: -3}@@" "Once upon a time"
+same "$out" "$work/greedy"
+
+# --json
+expect 0 "$KVASS" generate -m "$model" --json --seed 9 -n 12 "Once upon a time"
+silent
+json 'set(d) == {"text", "tokens", "prompt_tokens", "finish_reason", "seed", "timing", "cache"}'
+json 'len(d["tokens"]) == 12 and d["finish_reason"] == "length" and d["seed"] == 9'
+json 'd["timing"]["first_token_ms"] > 0 and d["timing"]["decode_tok_s"] > 0'
+json 'd["cache"]["retain"] == "full" and d["cache"]["store"] == "f16" and d["cache"]["bytes_used"] > 0'
+python3 -c 'import json, sys; sys.stdout.write(json.load(open(sys.argv[1]))["text"])' "$out" >"$work/text"
+expect 0 "$KVASS" generate -m "$model" --seed 9 -n 12 "Once upon a time"
+same "$out" "$work/text"
+expect 0 "$KVASS" generate -m "$model" --json --cache none --kv-type f32 --temp 0 -n 8 "Once"
+json 'd["cache"]["retain"] == "none" and d["cache"]["bytes_used"] == 0'
+json 'd["cache"]["recomputed_tokens"] > 0 and d["cache"]["bytes_transient"] > 0'
+# without --seed there is a new one each time
+expect 0 "$KVASS" generate -m "$model" --json -n 1 "Once"
+cp "$out" "$work/first"
+expect 0 "$KVASS" generate -m "$model" --json -n 1 "Once"
+python3 -c 'import json, sys; a, b = (json.load(open(f))["seed"] for f in sys.argv[1:]); sys.exit(a == b)' \
+    "$out" "$work/first" || fail "two runs with the same unasked seed"
+
+# a full context ends the text without an error
+expect 0 "$KVASS" generate -m "$model" --json --temp 0 -c 16 "Once upon a time"
+json 'd["finish_reason"] == "context" and len(d["tokens"]) + len(d["prompt_tokens"]) == 17'
+
+# the summary line
+expect 0 "$KVASS" generate -m "$model" --seed 3 --stats -n 8 "Once upon a time"
+grep -qE '^prompt [0-9]+ tok .* ms \([0-9]+ tok/s\) \| 8 tok .* \| first token .* ms \| load .* ms \| kv .*/.* MiB \| peak [0-9]+ MiB \| seed 3 \| stop: length$' "$err" ||
+    fail "summary: $(cat "$err")"
+expect 0 "$KVASS" generate -m "$model" --seed 3 --stats -q -n 8 "Once upon a time"
+silent
+
+# the locale changes nothing
+expect 0 env LC_ALL=de_DE.UTF-8 "$KVASS" generate -m "$model" --temp 0.5 --top-p 0.9 --seed 5 -n 8 "Once"
+cp "$out" "$work/locale"
+expect 0 env LC_ALL=C "$KVASS" generate -m "$model" --temp 0.5 --top-p 0.9 --seed 5 -n 8 "Once"
+same "$out" "$work/locale"
+finish

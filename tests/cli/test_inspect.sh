@@ -1,0 +1,98 @@
+# inspect, --version and help.
+. "${ROOT:?}/tests/cli/lib.sh" || exit 99
+golden=$ROOT/tests/golden
+
+for name in llama-gqa llama-mha llama-untied llama-sharded llama-bf16 llama-f16 gpt2; do
+    expect 0 "$KVASS" inspect "$golden/$name"
+    silent
+    expect 0 "$KVASS" inspect -m "$golden/$name" --json --tensors --check
+    json 'd["n_params"] > 0 and d["bad_values"] == 0 and len(d["fingerprint"]) == 16' \
+        'sum(t["bytes"] for t in d["tensors"]) == sum(t["bytes"] for t in d["dtypes"])' \
+        'sum(math.prod(t["shape"]) for t in d["tensors"]) == sum(t["elements"] for t in d["dtypes"])' \
+        'd["cache_bytes_per_token"]["f16"] == 4 * d["n_layers"] * d["n_kv_heads"] * d["head_dim"]' \
+        'd["cache_bytes_per_token"]["f32"] == 2 * d["cache_bytes_per_token"]["f16"]' \
+        'd["memory"]["cache_bytes"] >= d["memory"]["n_ctx"] * d["cache_bytes_per_token"]["f16"]' \
+        'd["tokenizer"] is None'
+done
+expect 0 "$KVASS" inspect "$golden/gpt2" --json
+json 'd["family"] == "gpt2" and d["positions"] == "learned" and "tensors" not in d'
+expect 0 "$KVASS" inspect "$golden/llama-bf16" --json
+json '[t["dtype"] for t in d["dtypes"]] == ["bf16"]'
+expect 0 "$KVASS" inspect "$golden/llama-q8/v2-g64.bin" --json --check
+json 'd["format"] == "llama2.c v2" and "q8_f32" in [t["dtype"] for t in d["dtypes"]]'
+
+# the memory follows the context and the store
+expect 0 "$KVASS" inspect "$golden/llama-mha" --json -c 64 --kv-type f32
+json 'd["memory"]["n_ctx"] == 64 and d["memory"]["cache_bytes"] == 64 * d["cache_bytes_per_token"]["f32"]'
+expect 0 "$KVASS" inspect "$golden/llama-mha" -c 64
+grep -q "at a context of 64" "$out" || fail "no memory at 64"
+
+# a large tokenizer is named, not read: junk of that size does no harm
+cp -r "$golden/llama-mha" "$work/large"
+chmod -R u+w "$work/large"
+head -c 300000 /dev/zero >"$work/large/tokenizer.json"
+expect 0 "$KVASS" inspect "$work/large" --json
+json 'd["tokenizer"] == {"kind": None, "unread": "tokenizer.json", "bytes": 300000}'
+expect 0 "$KVASS" inspect "$work/large"
+grep -q "^tokenizer .*not read" "$out" || fail "tokenizer: $(cat "$out")"
+
+# --check finds a NaN and an infinity, and says where
+cp -r "$golden/llama-mha" "$work/poisoned"
+chmod -R u+w "$work/poisoned"
+python3 - "$work/poisoned/model.safetensors" <<'PYTHON'
+import json, struct, sys
+with open(sys.argv[1], "r+b") as f:
+    n = struct.unpack("<Q", f.read(8))[0]
+    header = json.loads(f.read(n))
+    names = sorted(name for name in header if name != "__metadata__")
+    for name, value, place in ((names[0], float("nan"), 0), (names[-1], float("-inf"), -4)):
+        begin, end = header[name]["data_offsets"]
+        f.seek(8 + n + (begin if place == 0 else end + place))
+        f.write(struct.pack("<f", value))
+PYTHON
+expect 3 "$KVASS" inspect --check --json "$work/poisoned"
+json 'd["bad_values"] == 2'
+[ "$(grep -c "1 values are NaN or infinite" "$err")" -eq 2 ] || fail "no names: $(cat "$err")"
+expect 0 "$KVASS" inspect "$work/poisoned"
+# its logits show it, as null in JSON
+expect 0 "$KVASS" logits --json -m "$work/poisoned" --tokens 1,2
+json 'any(x is None for x in d["logits"])'
+
+# escape sequences in names do not reach a terminal's stderr
+name=$work/$(printf 'esc\033[31m')
+expect 1 "$KVASS" inspect "$name"
+grep -q "$(printf '\033')" "$err" && fail "an escape sequence passed"
+
+# --version and help need no model
+expect 0 "$KVASS" --version
+grep -q "^kvass [0-9]*\.[0-9]*\.[0-9]*$" "$out" || fail "version: $(cat "$out")"
+for word in build cpu formats families; do
+    grep -q "^$word " "$out" || fail "--version lacks $word"
+done
+for command in generate eval bench logits inspect tokenize detokenize; do
+    expect 0 "$KVASS" $command --help
+    silent
+    cp "$out" "$work/help"
+    [ "$(wc -l <"$work/help")" -le 40 ] || fail "$command --help has more than 40 lines"
+    [ "$(sed '1,/^examples:/d' "$work/help" | wc -l)" -eq 3 ] || fail "$command --help lacks three examples"
+    [ "$(wc -L <"$work/help")" -le 80 ] || fail "$command --help is wider than 80"
+    # every option there is, is in it (usage knows them all)
+    expect 0 "$KVASS" $command --usage
+    for option in $(grep -oE -- '--[a-z][a-z0-9-]+' "$out" | sort -u); do
+        case $option in
+        --help | --usage | --model | --tokenizer | --quiet | --verbose | --ctx | --threads | --prompt | \
+            --file | --tokens | --output | --version) ;;
+        *) grep -qF -- "$option" "$work/help" || [ "$command $option" = "bench --cache" ] ||
+            fail "$command --help lacks $option" ;;
+        esac
+    done
+    expect 0 "$KVASS" help $command
+    cmp -s <(head -c "$(stat -c %s "$work/help")" "$out") "$work/help" ||
+        fail "help $command does not begin with --help"
+done
+expect 0 "$KVASS" --help
+[ "$(wc -l <"$out")" -le 40 ] || fail "--help has more than 40 lines"
+cp "$out" "$work/help"
+expect 0 "$KVASS" help
+same "$out" "$work/help"
+finish
