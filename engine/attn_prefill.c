@@ -72,8 +72,9 @@ static void load_tile(const kvass_context *ctx, kvass_thread_scratch *scratch,
 static void row_weights(const kvass_kernels *k, kv_view view, const segment_tile *tile,
                         float *scores, float *max, float *sum)
 {
-    int32_t n_pinned =
-        max_of(0, min_of(min_of(view.n_pinned, view.hi), tile->pinned.end) - tile->pinned.begin);
+    /* of the pinned part a row sees all, or what lies before itself when nothing is missing yet */
+    int32_t pinned_end = view.lo <= tile->pinned.begin ? view.hi : view.n_pinned;
+    int32_t n_pinned = max_of(0, min_of(pinned_end, tile->pinned.end) - tile->pinned.begin);
     int32_t begin = max_of(view.lo, tile->moving.begin), end = min_of(view.hi, tile->moving.end);
     int32_t first = tile->moving.at + (begin - tile->moving.begin);
     int32_t n_moving = max_of(0, end - begin);
