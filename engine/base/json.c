@@ -23,6 +23,9 @@ static kvass_json *outer(json_t *value)
 
 static kvass_status fail_parse(kvass_error *err, const char *path, const json_error_t *e)
 {
+    if (e->text[0] == '\0') { /* where jansson runs out of memory it may leave without a word */
+        return kvass_fail(err, KVASS_NOMEM, "NOMEM", "%s: out of memory while reading JSON", path);
+    }
     switch (json_error_code(e)) {
     case json_error_out_of_memory:
         return kvass_fail(err, KVASS_NOMEM, "NOMEM", "%s: out of memory while reading JSON", path);

@@ -28,7 +28,7 @@ def draw_llama(rng):
     kv = pick(1, 2, 3, 4)
     heads, head_dim = kv * pick(1, 2, 3, 4), pick(2, 4, 6, 8, 10, 16, 20, 32, 34, 64)
     fits = rng.random() < 0.5
-    dim = heads * head_dim if fits else pick(7, 16, 24, 33, 48, 65, 128)
+    dim = heads * (head_dim if fits else pick(1, 3, 5, 8, 11, 24))  # transformers wants a multiple
     rope = pick(None, None, {"rope_type": "linear", "factor": pick(1.5, 4.0)},
                 {**goldens.LLAMA3, "factor": pick(2.0, 8.0, 32.0)})
     more = {} if fits else {"head_dim": head_dim}

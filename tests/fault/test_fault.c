@@ -1,0 +1,350 @@
+/* test_fault.c - every allocation, every map and every read of an opening call fails in turn.
+ * Each operation is run with its n-th such call failing, n = 0, 1, 2, ..., once and from then on,
+ * until it no longer comes to an n-th. Every failure must come back as a status with a rule and a
+ * message, leave the outputs untouched and give all memory back.
+ */
+#include "tests/unit/unit.h"
+
+#include "engine/base/json.h"
+#include "tests/fault/fault.h"
+
+/* ---- operations ------------------------------------------------------------------------------ */
+
+/* What an operation found wrong with its outputs; it may not assert by itself. */
+static const char *complaint;
+
+static void expect(bool right, const char *otherwise)
+{
+    complaint = right || complaint ? complaint : otherwise;
+}
+
+static kvass_tokenizer *tok; /* for the operations on an open tokenizer */
+static kvass_model *model;   /* and on an open model */
+
+static const char *source_path(const char *name)
+{
+    static char path[2 * UNIT_PATH_BYTES];
+    const char *root = getenv("KVASS_SOURCE_ROOT");
+    (void)snprintf(path, sizeof path, "%s/%s", root ? root : ".", name);
+    return path;
+}
+
+/* closes what was opened, or looks that nothing was */
+#define FINISH(kind, object)                                                                       \
+    if (status == KVASS_OK) {                                                                      \
+        expect((object) != NULL, "success without an object");                                     \
+    } else {                                                                                       \
+        expect((object) == NULL, "an object in spite of failure");                                 \
+    }                                                                                              \
+    kvass_##kind##_close(&(object))
+
+static int anything; /* what an output points at before the call */
+
+static kvass_status open_model(const char *path, kvass_error *err)
+{
+    kvass_model *m = (void *)&anything;
+    kvass_status status = kvass_model_open(&m, path, NULL, err);
+    FINISH(model, m);
+    return status;
+}
+
+static kvass_status map_model(const char *path, kvass_error *err)
+{
+    kvass_model *m = (void *)&anything;
+    kvass_model_options opt = kvass_model_options_default();
+    opt.use_mmap = true;
+    kvass_status status = kvass_model_open(&m, path, &opt, err);
+    FINISH(model, m);
+    return status;
+}
+
+static kvass_status open_tokenizer(const char *path, kvass_error *err)
+{
+    kvass_tokenizer *t = (void *)&anything;
+    kvass_status status = kvass_tokenizer_open(&t, path, 0, err);
+    FINISH(tokenizer, t);
+    return status;
+}
+
+static kvass_status parse_json(const char *text, kvass_error *err)
+{
+    kvass_json *root = (void *)&anything;
+    kvass_status status = kvass_json_parse(&root, text, strlen(text), "text", err);
+    const char *end = kvass_json_as_string(kvass_json_get(root, "end"), NULL);
+    expect(status != KVASS_OK || (end && strcmp(end, "here") == 0), "another document");
+    FINISH(json, root);
+    return status;
+}
+
+static kvass_status encode(const char *text, kvass_error *err)
+{
+    int32_t ids[1024];
+    size_t n = 777, cap = sizeof ids / sizeof *ids;
+    kvass_encode_options opt = kvass_encode_options_default();
+    opt.add_special = opt.parse_special = true;
+    ids[0] = -777;
+    kvass_status status = kvass_tokenizer_encode(tok, text, strlen(text), &opt, ids, cap, &n, err);
+    if (status != KVASS_OK) {
+        expect(n == 777 && ids[0] == -777, "ids in spite of failure");
+    } else {
+        expect(n > 0 && n <= cap && ids[0] >= 0, "no ids");
+    }
+    return status;
+}
+
+static kvass_status stream(const char *text, kvass_error *err)
+{
+    kvass_stream *s = (void *)&anything;
+    kvass_status status = kvass_stream_open(&s, tok, true, err);
+    kvass_tokenizer_info info;
+    kvass_tokenizer_get_info(tok, &info);
+    expect((s != NULL) == (status == KVASS_OK), "a stream in spite of failure");
+    (void)text;
+    for (int32_t id = 0; status == KVASS_OK && id < info.n_vocab; id++) {
+        const char *bytes = text;
+        size_t n = 777;
+        status = kvass_stream_put(s, id, &bytes, &n, err);
+        expect(status == KVASS_OK || (bytes == text && n == 777), "bytes in spite of failure");
+    }
+    kvass_stream_close(&s);
+    return status;
+}
+
+static kvass_context_options small_context(void)
+{
+    kvass_context_options opt = kvass_context_options_default();
+    opt.n_ctx = 64;
+    opt.n_batch = 8;
+    opt.n_seqs = 3;
+    opt.n_threads = 2;
+    return opt;
+}
+
+static kvass_status open_context(const char *path, kvass_error *err)
+{
+    kvass_context_options opt = small_context();
+    kvass_context *c = (void *)&anything;
+    (void)path;
+    kvass_status status = kvass_context_open(&c, model, &opt, err);
+    FINISH(context, c);
+    return status;
+}
+
+static kvass_status open_uncached(const char *path, kvass_error *err)
+{
+    kvass_context_options opt = small_context();
+    kvass_context *c = (void *)&anything;
+    (void)path;
+    opt.retain = KVASS_RETAIN_NONE;
+    opt.page_seed = 5;
+    kvass_status status = kvass_context_open(&c, model, &opt, err);
+    FINISH(context, c);
+    return status;
+}
+
+static kvass_status open_sampler(const char *path, kvass_error *err)
+{
+    kvass_sampler *s = (void *)&anything;
+    (void)path;
+    kvass_status status = kvass_sampler_open(&s, 512, NULL, err);
+    FINISH(sampler, s);
+    return status;
+}
+
+static kvass_status open_cache(const char *path, kvass_error *err)
+{
+    kvass_cache_dims dims = kvass_cache_dims_default();
+    kvass_cache *c = (void *)&anything;
+    (void)path;
+    dims.n_layers = 2;
+    dims.n_kv_heads = 2;
+    dims.head_dim = 8;
+    dims.n_ctx = 64;
+    kvass_status status = kvass_cache_open(&c, &dims, err);
+    FINISH(cache, c);
+    return status;
+}
+
+/* ---- the table ------------------------------------------------------------------------------- */
+
+typedef kvass_status operation(const char *argument, kvass_error *err);
+
+#define FIXTURES   "tests/golden/"
+#define TOKENIZERS "tests/fault/tokenizers/"
+
+/* each with a path in the source tree */
+static const struct {
+    operation *run;
+    const char *path;
+} openings[] = {
+    {open_model, FIXTURES "llama-untied/v0.bin"},
+    {open_model, FIXTURES "llama-gqa/v1.bin"},
+    {open_model, FIXTURES "llama-mha/v2-g32.bin"},
+    {open_model, FIXTURES "llama-gqa"},
+    {open_model, FIXTURES "llama-bf16"},
+    {open_model, FIXTURES "llama-rope3"},
+    {open_model, FIXTURES "llama-sharded"},
+    {open_model, FIXTURES "gpt2"},
+    {map_model, FIXTURES "llama-untied/v0.bin"},
+    {map_model, FIXTURES "llama-sharded"},
+    {map_model, FIXTURES "gpt2"},
+    {open_tokenizer, TOKENIZERS "tokenizer.bin"},
+    {open_tokenizer, TOKENIZERS "json"},
+    {open_tokenizer, TOKENIZERS "sentence/tokenizer.json"},
+    {open_tokenizer, TOKENIZERS "pair"},
+};
+
+/* texts that take every stage: added tokens, composition, bytes for what is no piece */
+static const struct {
+    const char *path, *text;
+} texts[] = {
+    {TOKENIZERS "tokenizer.bin", "the lion and \xc3\xa9 on \xe2\x82\xac \xff the end."},
+    {TOKENIZERS "json",
+     "once <|end|>  the \xc3\xa9 and e\xcc\x81\n\n  all 'll 0123 \xe2\x82\xac the in."},
+    {TOKENIZERS "sentence", "<s>the lion and \xc3\xa9 on \xe2\x82\xac \xff the end."},
+    {TOKENIZERS "pair", "<|endoftext|>all the 'll e\xcc\x81 and \xe2\x82\xac\n\n 0123 on in a"},
+};
+
+/* ---- the loop -------------------------------------------------------------------------------- */
+
+/* Whether a failure of `kind` may end so. jansson may take its own want of memory for bad text. */
+static bool fitting(operation *run, fault_kind kind, kvass_status status)
+{
+    if (kind == FAULT_MEMORY) {
+        return status == KVASS_NOMEM || (run == parse_json && status == KVASS_FORMAT);
+    }
+    return status == KVASS_IO || status == KVASS_FORMAT || status == KVASS_NOMEM;
+}
+
+/* Run with failures until there are none; returns how many runs had one. */
+static long every_failure(operation *run, const char *argument, fault_kind kind, bool sticky)
+{
+    kvass_error err = {0};
+    complaint = NULL;
+    kvass_status status = run(argument, &err); /* also fills what libraries keep for themselves */
+    if (status != KVASS_OK || complaint) {
+        fail_msg("%s: %s %s", argument, complaint ? complaint : "", err.message);
+    }
+    bool harmless = kind == FAULT_READ_SIGNAL || kind == FAULT_READ_SHORT;
+    for (long n = 0;; n++) {
+        long live = fault_live();
+        err = (kvass_error){0};
+        fault_begin(kind, n, sticky);
+        status = run(argument, &err);
+        long failed = fault_end();
+        if (complaint) {
+            fail_msg("%s, call %ld: %s", argument, n, complaint);
+        }
+        if (fault_live() != live) {
+            fail_msg("%s, call %ld: %ld blocks leaked", argument, n, fault_live() - live);
+        }
+        if (status == KVASS_OK && !failed) {
+            return n;
+        }
+        if (harmless && status != KVASS_OK) {
+            fail_msg("%s, call %ld: %s", argument, n, err.message);
+        }
+        if (status != KVASS_OK &&
+            (err.code != status || !err.rule || !err.rule[0] || !err.message[0])) {
+            fail_msg("%s, call %ld: status %d without a word", argument, n, (int)status);
+        }
+        if (status != KVASS_OK && !fitting(run, kind, status)) {
+            fail_msg("%s, call %ld: unexpected status: %s", argument, n, err.message);
+        }
+    }
+}
+
+static void try(operation *run, const char *argument, fault_kind kind)
+{
+    long once = every_failure(run, argument, kind, false);
+    long later = kind == FAULT_READ_SIGNAL ? 0 : every_failure(run, argument, kind, true);
+    print_message("%.60s: kind %d: %ld, %ld\n", argument, (int)kind, once, later);
+    assert_true(once > 0 || kind == FAULT_MAP);
+}
+
+static void openings_without_memory(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof openings / sizeof *openings; i++) {
+        try(openings[i].run, source_path(openings[i].path), FAULT_MEMORY);
+        try(openings[i].run, source_path(openings[i].path), FAULT_MAP);
+    }
+}
+
+static void openings_with_bad_reads(void **state)
+{
+    static const fault_kind kinds[] = {FAULT_READ_ERROR, FAULT_READ_END, FAULT_READ_SIGNAL};
+    (void)state;
+    for (size_t i = 0; i < sizeof openings / sizeof *openings; i++) {
+        for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+            try(openings[i].run, source_path(openings[i].path), kinds[k]);
+        }
+        (void)every_failure(openings[i].run, source_path(openings[i].path), FAULT_READ_SHORT,
+                            false);
+    }
+}
+
+/* one byte at a time, all the way, of a small file */
+static void shortest_reads(void **state)
+{
+    kvass_error err = {0};
+    (void)state;
+    complaint = NULL;
+    fault_begin(FAULT_READ_SHORT, 0, true);
+    kvass_status status = open_tokenizer(source_path(TOKENIZERS "tokenizer.bin"), &err);
+    long n_short = fault_end();
+    assert_int_equal(status, KVASS_OK);
+    assert_null(complaint);
+    assert_true(n_short > 1000);
+}
+
+static void texts_without_memory(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        kvass_error err;
+        if (kvass_tokenizer_open(&tok, source_path(texts[i].path), 0, &err) != KVASS_OK) {
+            fail_msg("%s", err.message);
+        }
+        try(encode, texts[i].text, FAULT_MEMORY);
+        try(stream, "stream", FAULT_MEMORY);
+        kvass_tokenizer_close(&tok);
+    }
+}
+
+static void json_without_memory(void **state)
+{
+    (void)state;
+    fault_spare_jansson(false);
+    try(parse_json, "{\"a\":[1,-2.5e3,true,null,{\"b\":{}}],\"c\":\"\\u00e9\",\"end\":\"here\"}",
+        FAULT_MEMORY);
+    fault_spare_jansson(true);
+}
+
+static void the_rest_without_memory(void **state)
+{
+    static operation *const all[] = {open_context, open_uncached, open_sampler, open_cache};
+    static const char *const names[] = {"context", "uncached context", "sampler", "cache"};
+    (void)state;
+    assert_int_equal(kvass_model_open(&model, source_path(FIXTURES "llama-gqa"), NULL, NULL),
+                     KVASS_OK);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        try(all[i], names[i], FAULT_MEMORY);
+        try(all[i], names[i], FAULT_MAP);
+    }
+    kvass_model_close(&model);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(openings_without_memory), cmocka_unit_test(openings_with_bad_reads),
+        cmocka_unit_test(shortest_reads),          cmocka_unit_test(texts_without_memory),
+        cmocka_unit_test(json_without_memory),     cmocka_unit_test(the_rest_without_memory),
+    };
+    if (!fault_prepare()) {
+        (void)fprintf(stderr, "fault: jansson's code was not found\n");
+        return 1;
+    }
+    return cmocka_run_group_tests_name("fault", tests, NULL, NULL);
+}
