@@ -8,6 +8,31 @@ bool kvass_attn_is_decode(const kvass_context *ctx, const kvass_run *run)
     return run->phase == KVASS_DECODE || ctx->deterministic;
 }
 
+static int32_t pinned_segments(kv_view view)
+{
+    return (view.n_pinned + KVASS_SEGMENT_ROWS - 1) / KVASS_SEGMENT_ROWS;
+}
+
+/* the first segment behind the pinned ones */
+static int32_t moving_segment(kv_view view)
+{
+    int32_t n_pinned = pinned_segments(view), first = view.lo / KVASS_SEGMENT_ROWS;
+    return first > n_pinned ? first : n_pinned;
+}
+
+int32_t kvass_attn_n_segments(kv_view view)
+{
+    int32_t end = (view.hi + KVASS_SEGMENT_ROWS - 1) / KVASS_SEGMENT_ROWS;
+    int32_t first = moving_segment(view);
+    return pinned_segments(view) + (end > first ? end - first : 0);
+}
+
+int32_t kvass_attn_segment(kv_view view, int32_t i)
+{
+    int32_t n_pinned = pinned_segments(view);
+    return i < n_pinned ? i : moving_segment(view) + (i - n_pinned);
+}
+
 void kvass_attn_merge(const kvass_kernels *k, float *max, float *sum, float *out, float seg_max,
                       float seg_sum, const float *seg_out, int32_t n)
 {

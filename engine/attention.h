@@ -24,6 +24,10 @@ void kvass_attn_prefill(kvass_context *ctx, int32_t member, const kvass_block *b
 /* Whether a run's rows take the decode path. */
 bool kvass_attn_is_decode(const kvass_context *ctx, const kvass_run *run);
 
+/* The segments that `view` touches, in order: how many, and the i-th one. */
+int32_t kvass_attn_n_segments(kv_view view);
+int32_t kvass_attn_segment(kv_view view, int32_t i);
+
 /* Merge a segment (max, sum, out[n]) into an accumulated one, in place; sum 0 is "nothing yet". */
 void kvass_attn_merge(const kvass_kernels *k, float *max, float *sum, float *out, float seg_max,
                       float seg_sum, const float *seg_out, int32_t n);

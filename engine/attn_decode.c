@@ -16,11 +16,13 @@ typedef struct segment_result {
 
 /* One query row and KV head, and where its keys lie. */
 typedef struct decode_item {
-    const float *q; /* [n_group, head_dim] */
-    float *ao;      /* [n_group, head_dim] */
+    const float *q;        /* [n_group, head_dim] */
+    const float *q_pinned; /* the same as pinned keys see it */
+    float *ao;             /* [n_group, head_dim] */
     const void *keys, *values;
     const kv_span *spans;
-    int32_t n_spans, n_segments;
+    int32_t n_spans;
+    kv_view view;
 } decode_item;
 
 int32_t kvass_attn_split_items(int32_t n_threads)
@@ -61,8 +63,9 @@ static void attend_segment(const kvass_context *ctx, const kvass_block *block,
     /* scores[n_group, n]: visible rows of the segment, packed */
     for (int32_t i = 0; i < item->n_spans; i++) {
         if (clip(item->spans[i], s, &part)) {
-            store->key.dot(k, item->keys, part, item->q, n_group, head_dim,
-                           block->layer->spec.attn_scale, scores + n, KVASS_SEGMENT_ROWS);
+            const float *q = part.pos < item->view.n_pinned ? item->q_pinned : item->q;
+            store->key.dot(k, item->keys, part, q, n_group, head_dim, block->layer->spec.attn_scale,
+                           scores + n, KVASS_SEGMENT_ROWS);
             n += part.n_rows;
         }
     }
@@ -111,19 +114,20 @@ static decode_item item_of(kvass_context *ctx, int32_t member, const kvass_block
     kvass_thread_scratch *scratch = &ctx->scratch[member];
     size_t at = (size_t)row * (size_t)kvass_q_dim(c) +
                 (size_t)kv_head * (size_t)ctx->n_group * (size_t)c->head_dim;
-    kv_view view = ctx->retain->view(&block->policy, ctx->pos[row]);
+    kv_view view = block->retain->view(&block->policy, ctx->pos[row]);
     int32_t n = kv_seq_spans(&ctx->pool, ctx->runs[ctx->run_of_row[row]].kv, block->owner, view,
                              scratch->spans);
     n = ctx->select->pick(ctx->q + at, ctx->n_group, c->head_dim, scratch->spans, n,
                           scratch->picked);
     return (decode_item){
         .q = ctx->q + at,
+        .q_pinned = (ctx->q_pinned ? ctx->q_pinned : ctx->q) + at,
         .ao = ctx->ao + at,
         .keys = kv_pool_key_range(&ctx->pool, block->owner, kv_head),
         .values = kv_pool_value_range(&ctx->pool, block->owner, kv_head),
         .spans = scratch->picked,
         .n_spans = n,
-        .n_segments = (view.hi + KVASS_SEGMENT_ROWS - 1) / KVASS_SEGMENT_ROWS,
+        .view = view,
     };
 }
 
@@ -136,7 +140,8 @@ static void attend_item(kvass_context *ctx, int32_t member, const kvass_block *b
     segment_result all = {scratch->max, scratch->sum, scratch->out};
     segment_result one = {scratch->max + ctx->n_group, scratch->sum + ctx->n_group, scratch->part};
     memset(all.sum, 0, (size_t)ctx->n_group * sizeof(float));
-    for (int32_t s = 0; s < item.n_segments; s++) {
+    for (int32_t i = 0; i < kvass_attn_n_segments(item.view); i++) {
+        int32_t s = kvass_attn_segment(item.view, i);
         attend_segment(ctx, block, &item, s, scratch->scores, one);
         merge_segment(ctx, all, one);
     }
@@ -172,11 +177,11 @@ static void attend_split(kvass_context *ctx, int32_t member, const kvass_block *
     for (int32_t i = 0; i < n_items; i++) {
         decode_item item = item_of(ctx, member, block, rows[i / n_kv_heads], i % n_kv_heads);
         int32_t begin, end;
-        kvass_team_share(&ctx->team, member, item.n_segments, &begin, &end);
-        for (int32_t s = begin; s < end; s++) {
-            float *floats = ctx->partials + (size_t)i * item_floats + (size_t)s * one_floats;
-            attend_segment(ctx, block, &item, s, ctx->scratch[member].scores,
-                           result_at(floats, n_group));
+        kvass_team_share(&ctx->team, member, kvass_attn_n_segments(item.view), &begin, &end);
+        for (int32_t p = begin; p < end; p++) {
+            float *floats = ctx->partials + (size_t)i * item_floats + (size_t)p * one_floats;
+            attend_segment(ctx, block, &item, kvass_attn_segment(item.view, p),
+                           ctx->scratch[member].scores, result_at(floats, n_group));
         }
     }
     kvass_team_barrier(&ctx->team);
@@ -185,8 +190,8 @@ static void attend_split(kvass_context *ctx, int32_t member, const kvass_block *
         decode_item item = item_of(ctx, member, block, rows[i / n_kv_heads], i % n_kv_heads);
         segment_result all = {scratch->max, scratch->sum, scratch->out};
         memset(all.sum, 0, (size_t)n_group * sizeof(float));
-        for (int32_t s = 0; s < item.n_segments; s++) {
-            float *floats = ctx->partials + (size_t)i * item_floats + (size_t)s * one_floats;
+        for (int32_t p = 0; p < kvass_attn_n_segments(item.view); p++) {
+            float *floats = ctx->partials + (size_t)i * item_floats + (size_t)p * one_floats;
             merge_segment(ctx, all, result_at(floats, n_group));
         }
         finish(ctx, &item, all);

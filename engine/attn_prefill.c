@@ -72,8 +72,9 @@ static void load_tile(const kvass_context *ctx, kvass_thread_scratch *scratch,
 static void row_weights(const kvass_kernels *k, kv_view view, const segment_tile *tile,
                         float *scores, float *max, float *sum)
 {
-    int32_t n_pinned =
-        max_of(0, min_of(min_of(view.n_pinned, view.hi), tile->pinned.end) - tile->pinned.begin);
+    /* of the pinned part a row sees all, or what lies before itself when nothing is missing yet */
+    int32_t pinned_end = view.lo <= tile->pinned.begin ? view.hi : view.n_pinned;
+    int32_t n_pinned = max_of(0, min_of(pinned_end, tile->pinned.end) - tile->pinned.begin);
     int32_t begin = max_of(view.lo, tile->moving.begin), end = min_of(view.hi, tile->moving.end);
     int32_t first = tile->moving.at + (begin - tile->moving.begin);
     int32_t n_moving = max_of(0, end - begin);
@@ -109,11 +110,21 @@ static void attend_tile(const kvass_context *ctx, kvass_thread_scratch *scratch,
                      (size_t)(item->kv_head * ctx->n_group + g) * (size_t)head_dim;
     float *seg_max = scratch->max + (size_t)ctx->n_group * KVASS_PREFILL_ROWS;
     float *seg_sum = scratch->sum + (size_t)ctx->n_group * KVASS_PREFILL_ROWS;
-    /* scores[n_rows, tile rows] = scale * q[n_rows, head_dim] . keys[tile rows, head_dim]^T */
-    k->gemm_nt(item->n_rows, tile->n_rows, head_dim, block->layer->spec.attn_scale, q, q_dim,
-               scratch->keys, head_dim, 0.0f, scratch->scores, KVASS_SEGMENT_ROWS);
+    /* scores[n_rows, tile rows] = scale * q[n_rows, head_dim] . keys[tile rows, head_dim]^T; pinned
+     * keys are looked at from where they are in the cache when the context says so */
+    float scale = block->layer->spec.attn_scale;
+    int32_t n_pinned = ctx->q_pinned ? tile->moving.at : 0;
+    if (n_pinned > 0) {
+        k->gemm_nt(item->n_rows, n_pinned, head_dim, scale, ctx->q_pinned + (q - ctx->q), q_dim,
+                   scratch->keys, head_dim, 0.0f, scratch->scores, KVASS_SEGMENT_ROWS);
+    }
+    if (tile->n_rows > n_pinned) {
+        k->gemm_nt(item->n_rows, tile->n_rows - n_pinned, head_dim, scale, q, q_dim,
+                   scratch->keys + (size_t)n_pinned * (size_t)head_dim, head_dim, 0.0f,
+                   scratch->scores + n_pinned, KVASS_SEGMENT_ROWS);
+    }
     for (int32_t r = 0; r < item->n_rows; r++) {
-        kv_view view = ctx->retain->view(&block->policy, ctx->pos[item->row + r]);
+        kv_view view = block->retain->view(&block->policy, ctx->pos[item->row + r]);
         row_weights(k, view, tile, scratch->scores + (size_t)r * KVASS_SEGMENT_ROWS, &seg_max[r],
                     &seg_sum[r]);
     }
@@ -136,14 +147,14 @@ static void attend_block(kvass_context *ctx, int32_t member, const kvass_block *
     int32_t head_dim = c->head_dim, n_group = ctx->n_group;
     int32_t first_pos = ctx->pos[item->row], last_pos = first_pos + item->n_rows - 1;
     kv_view seen =
-        ctx->retain->view(&block->policy, first_pos); /* together: first's lo, last's hi */
-    kv_view last = ctx->retain->view(&block->policy, last_pos);
+        block->retain->view(&block->policy, first_pos); /* together: first's lo, last's hi */
+    kv_view last = block->retain->view(&block->policy, last_pos);
     seen.hi = last.hi;
     seen.n_pinned = last.n_pinned;
     seen.lo = max_of(seen.lo, seen.n_pinned);
     memset(scratch->sum, 0, (size_t)n_group * KVASS_PREFILL_ROWS * sizeof(float));
-    for (int32_t s = 0; s * KVASS_SEGMENT_ROWS < seen.hi; s++) {
-        segment_tile tile = tile_of(seen, s);
+    for (int32_t i = 0; i < kvass_attn_n_segments(seen); i++) {
+        segment_tile tile = tile_of(seen, kvass_attn_segment(seen, i));
         if (tile.n_rows == 0) {
             continue;
         }

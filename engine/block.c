@@ -3,6 +3,8 @@
  */
 #include "engine/block.h"
 
+#include <string.h>
+
 #include "engine/attention.h"
 #include "engine/linear.h"
 
@@ -47,24 +49,15 @@ kvass_status kvass_block_bind(kvass_block *block, const kvass_context *ctx, int3
                               kvass_error *err)
 {
     const kvass_layer *l = &ctx->model->layers[layer];
-    *block = (kvass_block){
-        .layer = l,
-        .norm = kvass_norm_get(l->spec.norm),
-        .act = act_of(&ctx->kernels, l->spec.act),
-        .rope = -1,
-        .writes_cache = l->spec.owner == layer,
-        .policy = {.window = l->spec.window},
-    };
+    block->layer = l;
+    block->norm = kvass_norm_get(l->spec.norm);
+    block->act = act_of(&ctx->kernels, l->spec.act);
+    block->rope = -1;
     if (!block->norm || !block->act || l->spec.block != KVASS_BLOCK_PRE) {
         return kvass_fail(err, KVASS_UNSUPPORTED, "LAYER_SPEC",
                           "layer %d: no operation for its norm (%d), activation (%d) or block kind "
                           "(%d)",
                           layer, (int)l->spec.norm, (int)l->spec.act, (int)l->spec.block);
-    }
-    if (l->spec.window != 0 || !block->writes_cache) {
-        return kvass_fail(err, KVASS_UNSUPPORTED, "LAYER_SPEC", "layer %d: %s is not supported",
-                          layer,
-                          block->writes_cache ? "a sliding window" : "another layer's K and V");
     }
     return KVASS_OK;
 }
@@ -97,6 +90,25 @@ static void add_and_norm(kvass_context *ctx, int32_t member, kvass_norm_fn fn,
     }
 }
 
+/* The n_group query heads at q, not yet rotated, as pinned keys see them: turned by the position,
+ * or by the index in the cache once that is smaller. Stored keys stay as they are. */
+static void rotate_for_pinned(kvass_context *ctx, const kvass_block *block, int32_t row,
+                              const float *q)
+{
+    int32_t head_dim = ctx->model->config.head_dim;
+    float *pinned = ctx->q_pinned + (q - ctx->q);
+    memcpy(pinned, q, (size_t)ctx->n_group * (size_t)head_dim * sizeof *q);
+    if (block->rope < 0) {
+        return;
+    }
+    const kvass_rope_table *rope = &ctx->ropes[block->rope];
+    size_t at = (size_t)row * (size_t)(rope->spec.n_rot / 2);
+    bool behind = block->pinned_index >= 0 && ctx->pos[row] > block->pinned_index;
+    ctx->kernels.rope(pinned, ctx->n_group, head_dim, rope->spec.n_rot,
+                      behind ? block->pinned_cos : rope->cos + at,
+                      behind ? block->pinned_sin : rope->sin + at);
+}
+
 /* Rotate q[n_rows, n_heads, head_dim] and k[n_rows, n_kv_heads, head_dim] by their rows' positions
  * and append k, v to the cache: first written, then read back by attention. */
 static void rotate_and_append(kvass_context *ctx, int32_t member, const kvass_block *block)
@@ -112,14 +124,23 @@ static void rotate_and_append(kvass_context *ctx, int32_t member, const kvass_bl
         size_t kv_at = (size_t)row * (size_t)kv_dim + (size_t)kv_head * (size_t)head_dim;
         float *q = ctx->q + (size_t)row * (size_t)q_dim +
                    (size_t)kv_head * (size_t)ctx->n_group * (size_t)head_dim;
-        if (rope) {
-            int32_t n_rot = rope->spec.n_rot;
-            size_t at = (size_t)row * (size_t)(n_rot / 2);
-            ctx->kernels.rope(q, ctx->n_group, head_dim, n_rot, rope->cos + at, rope->sin + at);
-            ctx->kernels.rope(ctx->k + kv_at, 1, head_dim, n_rot, rope->cos + at, rope->sin + at);
+        if (ctx->q_pinned) {
+            rotate_for_pinned(ctx, block, row, q);
         }
-        kv_seq_put(&ctx->pool, ctx->runs[ctx->run_of_row[row]].kv, block->owner, kv_head,
-                   ctx->pos[row], ctx->k + kv_at, ctx->v + kv_at);
+        if (rope) {
+            size_t at = (size_t)row * (size_t)(rope->spec.n_rot / 2);
+            ctx->kernels.rope(q, ctx->n_group, head_dim, rope->spec.n_rot, rope->cos + at,
+                              rope->sin + at);
+        }
+        if (rope && block->writes_cache) {
+            size_t at = (size_t)row * (size_t)(rope->spec.n_rot / 2);
+            ctx->kernels.rope(ctx->k + kv_at, 1, head_dim, rope->spec.n_rot, rope->cos + at,
+                              rope->sin + at);
+        }
+        if (block->writes_cache) {
+            kv_seq_put(&ctx->pool, ctx->runs[ctx->run_of_row[row]].kv, block->owner, kv_head,
+                       ctx->pos[row], ctx->k + kv_at, ctx->v + kv_at);
+        }
     }
 }
 
@@ -163,8 +184,10 @@ bool kvass_block_run(kvass_context *ctx, int32_t member, const kvass_block *bloc
 
     poll_cancel(ctx, member);
     kvass_linear_run(ctx, member, &l->wq, ctx->xn, n_rows, ctx->q); /* q[n_rows, q_dim] */
-    kvass_linear_run(ctx, member, &l->wk, ctx->xn, n_rows, ctx->k); /* k[n_rows, kv_dim] */
-    kvass_linear_run(ctx, member, &l->wv, ctx->xn, n_rows, ctx->v); /* v[n_rows, kv_dim] */
+    if (block->writes_cache) {
+        kvass_linear_run(ctx, member, &l->wk, ctx->xn, n_rows, ctx->k); /* k[n_rows, kv_dim] */
+        kvass_linear_run(ctx, member, &l->wv, ctx->xn, n_rows, ctx->v); /* v[n_rows, kv_dim] */
+    }
     kvass_team_barrier(&ctx->team);
     if (ctx->cancelled) {
         return false;

@@ -152,19 +152,42 @@ static kvass_status chunk_run(kvass_context *ctx, bool lone, kvass_error *err)
     return status;
 }
 
-/* rows of the chunk are now part of their sequences */
-static void chunk_commit(kvass_context *ctx)
+/* Pages for the chunk's rows. Where a call was checked as a whole this cannot fail. */
+static kvass_status chunk_reserve(kvass_context *ctx, kvass_error *err)
 {
     for (int32_t i = 0; i < ctx->n_runs; i++) {
-        kvass_run *run = &ctx->runs[i];
-        kv_seq_commit(&ctx->pool, run->kv, run->n_rows);
-        memcpy(run->seq->tokens + run->seq->n_tokens, ctx->tokens + run->first_row,
-               (size_t)run->n_rows * sizeof(int32_t));
-        run->seq->n_tokens += run->n_rows;
+        ctx->call_kv[i] = ctx->runs[i].kv;
+        ctx->call_counts[i] = ctx->runs[i].n_rows;
     }
+    if (!kv_reserve(&ctx->pool, ctx->call_kv, ctx->call_counts, ctx->n_runs)) {
+        return kvass_fail(err, KVASS_BUDGET, "KV_PAGES",
+                          "%d more positions do not fit the cache's %zu bytes", ctx->n_rows,
+                          ctx->pool.reserved);
+    }
+    return KVASS_OK;
 }
 
-/* rows are kept: reserve all pages of the call, then chunk by chunk */
+/* reserve, run, and make the rows part of their caches; or leave those as they were */
+static kvass_status chunk_append(kvass_context *ctx, bool lone, kvass_error *err)
+{
+    kvass_status status = chunk_reserve(ctx, err);
+    if (status) {
+        return status;
+    }
+    status = chunk_run(ctx, lone, err);
+    for (int32_t i = 0; i < ctx->n_runs; i++) {
+        kvass_run *run = &ctx->runs[i];
+        if (status) {
+            kv_seq_rollback(&ctx->pool, run->kv);
+        } else {
+            int32_t n_dropped = kv_seq_commit(&ctx->pool, run->kv, run->n_rows);
+            ctx->evicted_tokens += ctx->keeps_rows ? n_dropped : 0;
+        }
+    }
+    return status;
+}
+
+/* rows are kept: chunk by chunk */
 static kvass_status run_cached(kvass_context *ctx, const call_rows *call, bool lone,
                                kvass_error *err)
 {
@@ -175,21 +198,22 @@ static kvass_status run_cached(kvass_context *ctx, const call_rows *call, bool l
             kvass_row row = row_at(call, i);
             bool continues = ctx->n_runs > 0 && ctx->runs[ctx->n_runs - 1].seq == row.seq;
             int32_t ahead = continues ? ctx->runs[ctx->n_runs - 1].n_rows : 0;
-            chunk_add(ctx, row.seq, &row.seq->kv, row.token, row.seq->n_tokens + ahead, row.phase,
-                      row.want_logits);
+            chunk_add(ctx, row.seq, &row.seq->kv, row.token,
+                      ctx->n_meta + row.seq->n_tokens + ahead, row.phase, row.want_logits);
         }
-        status = chunk_run(ctx, lone, err);
-        if (!status) {
-            chunk_commit(ctx);
+        status = chunk_append(ctx, lone, err);
+        for (int32_t r = 0; r < ctx->n_runs && !status; r++) {
+            const kvass_run *run = &ctx->runs[r];
+            memcpy(run->seq->tokens + run->seq->n_tokens, ctx->tokens + run->first_row,
+                   (size_t)run->n_rows * sizeof(int32_t));
+            run->seq->n_tokens += run->n_rows;
         }
-    }
-    for (int32_t i = 0; status && i < ctx->n_call_runs; i++) {
-        kv_seq_rollback(&ctx->pool, ctx->call_kv[i]);
     }
     return status;
 }
 
-static kvass_status reserve_pages(kvass_context *ctx, kvass_error *err)
+/* whether the whole call finds pages, before its first chunk */
+static kvass_status check_pages(kvass_context *ctx, kvass_error *err)
 {
     int64_t n_rows = 0;
     for (int32_t i = 0; i < ctx->n_call_runs; i++) {
@@ -197,14 +221,33 @@ static kvass_status reserve_pages(kvass_context *ctx, kvass_error *err)
         ctx->call_counts[i] = ctx->call_runs[i].n_rows;
         n_rows += ctx->call_runs[i].n_rows;
     }
-    if (!kv_reserve(&ctx->pool, ctx->call_kv, ctx->call_counts, ctx->n_call_runs)) {
-        return kvass_fail(
-            err, KVASS_BUDGET, "KV_PAGES",
-            "%lld more positions do not fit the cache: it has %d pages of %d positions "
-            "per layer",
-            (long long)n_rows, ctx->pool.dims.n_pages, KV_PAGE_ROWS);
+    if (!kv_can_reserve(&ctx->pool, ctx->call_kv, ctx->call_counts, ctx->n_call_runs)) {
+        return kvass_fail(err, KVASS_BUDGET, "KV_PAGES",
+                          "%lld more positions do not fit the cache's %zu bytes", (long long)n_rows,
+                          ctx->pool.reserved);
     }
     return KVASS_OK;
+}
+
+/* rows [0, n_tokens) of ctx->prefix: meta tokens, then the prefix */
+static int32_t prefix_token(const kvass_context *ctx, int32_t pos)
+{
+    return pos < ctx->n_meta ? ctx->model->config.n_vocab + pos
+                             : ctx->prefix_tokens[pos - ctx->n_meta];
+}
+
+kvass_status kvass_context_run_prefix(kvass_context *ctx, kvass_error *err)
+{
+    int32_t n = ctx->n_meta + ctx->n_prefix;
+    kvass_status status = KVASS_OK;
+    for (int32_t pos = 0; ctx->keeps_rows && pos < n && !status;) {
+        chunk_begin(ctx);
+        for (; pos < n && ctx->n_rows < ctx->n_batch; pos++) {
+            chunk_add(ctx, NULL, &ctx->prefix, prefix_token(ctx, pos), pos, KVASS_PREFILL, false);
+        }
+        status = chunk_append(ctx, false, err);
+    }
+    return status;
 }
 
 /* Nothing is kept: one run's whole past and its new rows go through the full-sequence path, from an
@@ -214,38 +257,31 @@ static kvass_status recompute_run(kvass_context *ctx, const call_rows *call, con
 {
     kvass_seq *seq = run->seq;
     kv_seq *kv = &ctx->transient;
-    int32_t total = run->pos + run->n_rows;
+    int32_t n_kept = ctx->n_meta + run->pos, total = n_kept + run->n_rows;
     kvass_status status = KVASS_OK;
-    if (!kv_reserve(&ctx->pool, &kv, &total, 1)) {
-        return kvass_fail(err, KVASS_BUDGET, "KV_PAGES",
-                          "recomputing %d positions does not fit the cache: it has %d pages of %d "
-                          "positions per layer",
-                          total, ctx->pool.dims.n_pages, KV_PAGE_ROWS);
-    }
     for (int32_t pos = 0; pos < total && !status;) {
         chunk_begin(ctx);
         for (; pos < total && ctx->n_rows < ctx->n_batch; pos++) {
-            if (pos < run->pos) {
-                chunk_add(ctx, seq, kv, seq->tokens[pos], pos, KVASS_PREFILL, false);
+            if (pos < ctx->n_meta) {
+                chunk_add(ctx, seq, kv, prefix_token(ctx, pos), pos, KVASS_PREFILL, false);
+            } else if (pos < n_kept) {
+                chunk_add(ctx, seq, kv, seq->tokens[pos - ctx->n_meta], pos, KVASS_PREFILL, false);
             } else {
-                kvass_row row = row_at(call, run->first_row + pos - run->pos);
-                seq->tokens[pos] = row.token; /* beyond n_tokens: not part of the sequence yet */
+                kvass_row row = row_at(call, run->first_row + pos - n_kept);
+                /* beyond n_tokens: not part of the sequence yet */
+                seq->tokens[pos - ctx->n_meta] = row.token;
                 chunk_add(ctx, seq, kv, row.token, pos, KVASS_PREFILL, row.want_logits);
             }
         }
-        status = chunk_run(ctx, lone, err);
-        if (!status) {
-            kv_seq_commit(&ctx->pool, kv, ctx->n_rows);
-        }
+        status = chunk_append(ctx, lone, err);
     }
     kvass_cache_usage usage;
     kv_pool_get_usage(&ctx->pool, &usage);
     ctx->transient_bytes = usage.bytes_used;
-    kv_seq_rollback(&ctx->pool, kv);
     kv_seq_truncate(&ctx->pool, kv, 0);
     if (!status) {
         ctx->recomputed_tokens += run->pos;
-        seq->n_tokens = total;
+        seq->n_tokens = run->pos + run->n_rows;
     }
     return status;
 }
@@ -257,7 +293,7 @@ static kvass_status run_call(kvass_context *ctx, const call_rows *call, kvass_er
     if (status) {
         return status;
     }
-    if (ctx->keeps_rows && (status = reserve_pages(ctx, err))) {
+    if (ctx->keeps_rows && (status = check_pages(ctx, err))) {
         return status;
     }
     ctx->n_logits_out = 0;

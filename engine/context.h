@@ -36,7 +36,11 @@ typedef struct kvass_block {
     int32_t rope;      /* index into the context's rope tables, -1 = none */
     int32_t owner;     /* the pool's index of the layer whose rows it reads */
     bool writes_cache; /* it is its own owner */
-    kv_policy policy;
+    kv_policy policy;  /* what its queries see */
+    const kv_retain_ops *retain;
+    /* positions in the cache: a query further on looks at pinned keys from here; -1 = off */
+    int32_t pinned_index;
+    float *pinned_cos, *pinned_sin; /* [n_rot/2] at pinned_index */
 } kvass_block;
 
 /* One distinct rope spec and its tables for the rows of the running chunk. */
@@ -58,8 +62,8 @@ typedef struct kvass_run {
 /* One thread's private buffers. */
 typedef struct kvass_thread_scratch {
     float *widened;       /* [tile rows, n_in]: a weight tile in f32 */
-    kv_span *spans;       /* [kv_max_pages + 1] */
-    kv_span *picked;      /* [kv_max_pages + 1] */
+    kv_span *spans;       /* [kv_max_spans] */
+    kv_span *picked;      /* [kv_max_spans] */
     float *scores;        /* [max(n_group, 64), 256]; 64 query rows are a prefill block */
     float *keys, *values; /* [256, head_dim]: a segment in f32 */
     float *out;           /* [n_group, 64, head_dim] */
@@ -70,7 +74,8 @@ typedef struct kvass_thread_scratch {
 struct kvass_context {
     const kvass_model *model;
     kvass_kernels kernels;
-    const kv_retain_ops *retain;
+    kvass_retain retain;
+    kvass_positions positions;
     const kv_select_ops *select;
     bool keeps_rows; /* false: retain none */
     bool deterministic;
@@ -79,8 +84,13 @@ struct kvass_context {
     bool (*cancel)(void *user);
     void *cancel_user;
 
+    int32_t n_meta, n_prefix; /* rows before any text, tokens before any of the caller's */
+
     kvass_arena arena;
+    kv_owner *owners; /* owners[n_owners] of the pool */
     kv_pool pool;
+    kv_seq prefix;           /* meta tokens and prefix: what every sequence begins with */
+    int32_t *prefix_tokens;  /* prefix_tokens[n_prefix] */
     kvass_seq *seqs;         /* seqs[n_seqs] */
     kv_seq transient;        /* the rows of the sequence being recomputed, where nothing is kept */
     kvass_block *blocks;     /* blocks[n_layers] */
@@ -100,15 +110,16 @@ struct kvass_context {
     int64_t n_products; /* weight products begun, for tests */
 
     /* activations */
-    float *x, *xn, *y;             /* [n_batch, dim]: residual, normed, a branch's result */
-    float *q, *ao;                 /* [n_batch, q_dim] */
-    float *k, *v;                  /* [n_batch, kv_dim] */
-    float *h, *h_gate;             /* [n_batch, ffn_dim] */
-    float *logits;                 /* [n_logits, n_vocab]: of the last call, in row order */
-    int32_t n_logits_out;          /* rows of logits that are valid */
-    const float *lone_logits;      /* where the only wanted row went, else NULL */
-    float *partials;               /* decode attention split over segments; see attn_decode.c */
-    int32_t n_segments;            /* segments that n_ctx positions can span */
+    float *x, *xn, *y;        /* [n_batch, dim]: residual, normed, a branch's result */
+    float *q, *ao;            /* [n_batch, q_dim] */
+    float *q_pinned;          /* [n_batch, q_dim]: q as pinned keys see it; NULL when the same */
+    float *k, *v;             /* [n_batch, kv_dim] */
+    float *h, *h_gate;        /* [n_batch, ffn_dim] */
+    float *logits;            /* [n_logits, n_vocab]: of the last call, in row order */
+    int32_t n_logits_out;     /* rows of logits that are valid */
+    const float *lone_logits; /* where the only wanted row went, else NULL */
+    float *partials;          /* decode attention split over segments; see attn_decode.c */
+    int32_t n_segments;       /* segments that n_ctx positions can span */
     kvass_thread_scratch *scratch; /* scratch[n_threads] */
 
     /* the running call: its rows grouped by sequence */
@@ -116,9 +127,24 @@ struct kvass_context {
     int32_t n_call_runs;
     kv_seq **call_kv;     /* call_kv[n_seqs] */
     int32_t *call_counts; /* call_counts[n_seqs] */
-    int64_t recomputed_tokens;
+    int64_t recomputed_tokens, evicted_tokens;
     size_t transient_bytes;
 };
+
+/* context_plan.c: options checked and defaults filled in; what each layer keeps and whose rows it
+ * reads; the pool's pages. Allocates ctx->owners only. */
+kvass_status kvass_context_plan(kvass_context *ctx, const kvass_model *model,
+                                const kvass_context_options *given, kvass_context_options *o,
+                                kvass_error *err);
+/* The layer whose K and V layer l reads, and what its queries see, under these options. */
+int32_t kvass_context_owner(const kvass_model *model, const kvass_context_options *o, int32_t l);
+kv_policy kvass_context_policy(const kvass_model *model, const kvass_context_options *o, int32_t l);
+
+/* context_carve.c: everything that lives in the arena, counted or carved. */
+void kvass_context_carve(kvass_context *ctx, kvass_arena *arena);
+
+/* call.c: run the meta tokens and prefix_tokens into ctx->prefix. */
+kvass_status kvass_context_run_prefix(kvass_context *ctx, kvass_error *err);
 
 /* Dimensions derived from the model. */
 static inline int32_t kvass_q_dim(const kvass_config *c)

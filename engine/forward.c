@@ -31,7 +31,11 @@ static void embed_rows(kvass_context *ctx, int32_t member)
     kvass_team_share(&ctx->team, member, ctx->n_rows, &begin, &end);
     for (int32_t r = begin; r < end; r++) {
         float *x = ctx->x + (size_t)r * (size_t)c->dim;
-        embedding_row(k, &model->tok_embed, ctx->tokens[r], x);
+        if (ctx->tokens[r] < c->n_vocab) {
+            embedding_row(k, &model->tok_embed, ctx->tokens[r], x);
+        } else { /* ids from n_vocab on name the meta tokens; no caller can */
+            embedding_row(k, &model->meta_embed, ctx->tokens[r] - c->n_vocab, x);
+        }
         if (c->embed_scale != 1.0f) {
             k->scale(x, c->embed_scale, c->dim);
         }

@@ -163,9 +163,22 @@ typedef struct kvass_context kvass_context;
 typedef struct kvass_seq kvass_seq;
 
 typedef enum kvass_retain {
-    KVASS_RETAIN_FULL, /* every position stays */
-    KVASS_RETAIN_NONE  /* keep token ids only; K and V are recomputed in every forward */
+    KVASS_RETAIN_FULL,  /* as trained: every position stays, save where a layer has a window */
+    KVASS_RETAIN_NONE,  /* keep token ids only; K and V are recomputed in every forward */
+    KVASS_RETAIN_WINDOW /* the first n_sinks positions and the newest `window` ones, in every layer
+                         * whose own window is not narrower: approximate unless trained so */
 } kvass_retain;
+
+typedef enum kvass_positions {
+    KVASS_POSITIONS_ORIGINAL, /* a key is as far away as it is in the text */
+    KVASS_POSITIONS_CACHE     /* pinned keys are as far away as they are in the cache: for streams
+                               * beyond the trained context. Rotary positions only */
+} kvass_positions;
+
+typedef enum kvass_share {
+    KVASS_SHARE_MODEL, /* layers share K and V as the network was trained to */
+    KVASS_SHARE_PAIRS  /* layer 2i+1 reads layer 2i's: approximate unless trained so */
+} kvass_share;
 
 typedef enum kvass_store {
     KVASS_STORE_F32, /* the oracle */
@@ -200,6 +213,14 @@ typedef struct kvass_context_options {
     uint32_t isa;          /* mask of kvass_isa allowed; default ~0u = whatever the CPU has */
     size_t kv_budget;      /* bytes the cache may reserve; 0 = what n_seqs * n_ctx needs */
     uint64_t page_seed;    /* not 0: hand out pages in a random order (for tests) */
+    int32_t window;        /* retain window: keys a query sees, its own included; >= 1 */
+    int32_t n_sinks;       /* retain window: leading positions that always stay */
+    kvass_positions positions;
+    kvass_share share;
+    const int32_t *prefix; /* prefix[n_prefix]: tokens that every sequence begins with, such as a
+                            * system prompt: run once when the context opens, shared, never
+                            * evicted. Read during the call only */
+    int32_t n_prefix;
 } kvass_context_options;
 
 KVASS_API kvass_context_options kvass_context_options_default(void);
@@ -239,18 +260,20 @@ typedef struct kvass_cache_usage {
     size_t bytes_used;       /* pages that some sequence holds now, each counted once */
     size_t bytes_shared;     /* of those, pages that more than one sequence holds */
     size_t bytes_touched;    /* pages ever written since open: what the process really occupies */
-    size_t bytes_per_token;  /* of one more position in one sequence */
+    size_t bytes_per_token;  /* of one more position in one sequence, its windows being full */
     size_t bytes_transient;  /* retain none: the scratch pages used and emptied every step */
     int32_t n_pages;         /* pages per owner layer */
     int32_t n_pages_used;    /* summed over owner layers */
     int32_t page_rows;       /* positions per page: 32 */
     int64_t recomputed_tokens; /* retain none: tokens run again only because nothing was kept */
+    int64_t evicted_tokens;  /* positions that some layer no longer holds, over all sequences */
 } kvass_cache_usage;
 KVASS_API void kvass_context_get_usage(const kvass_context *ctx, kvass_cache_usage *usage);
 
 /* ---- sequences ------------------------------------------------------------------------------- */
 
-/* A new empty sequence out of the context's n_seqs. INVALID when all are open. */
+/* A new sequence out of the context's n_seqs: empty, or holding the context's prefix. INVALID when
+ * all are open. */
 KVASS_API kvass_status kvass_seq_open(kvass_seq **out, kvass_context *ctx, kvass_error *err);
 /* Its pages go home to the pool. */
 KVASS_API void kvass_seq_close(kvass_seq **seq);
@@ -264,7 +287,7 @@ KVASS_API kvass_status kvass_seq_fork(kvass_seq **out, const kvass_seq *seq, kva
 KVASS_API kvass_status kvass_seq_truncate(kvass_seq *seq, int32_t n_tokens, kvass_error *err);
 /* The lowest n_tokens that kvass_seq_truncate accepts. */
 KVASS_API int32_t kvass_seq_can_truncate(const kvass_seq *seq);
-/* Forget everything; same as truncate to 0, and always possible. */
+/* Back to what kvass_seq_open gave; always possible. */
 KVASS_API void kvass_seq_reset(kvass_seq *seq);
 
 KVASS_API int32_t kvass_seq_n_tokens(const kvass_seq *seq);

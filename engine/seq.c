@@ -4,14 +4,34 @@
 
 #include "engine/context.h"
 
+/* an empty sequence gets what every one begins with */
+static void begin(kvass_seq *seq)
+{
+    kvass_context *ctx = seq->ctx;
+    seq->n_tokens = ctx->n_prefix;
+    seq->has_logits = false;
+    if (ctx->n_prefix > 0) {
+        memcpy(seq->tokens, ctx->prefix_tokens, (size_t)ctx->n_prefix * sizeof *seq->tokens);
+    }
+    if (ctx->keeps_rows) {
+        kv_seq_fork(&ctx->pool, &seq->kv, &ctx->prefix);
+    }
+}
+
+static void return_rows(kvass_seq *seq)
+{
+    if (seq->ctx->keeps_rows) {
+        kv_seq_truncate(&seq->ctx->pool, &seq->kv, 0);
+    }
+}
+
 static kvass_status take_slot(kvass_context *ctx, kvass_seq **out, kvass_error *err)
 {
     for (int32_t i = 0; i < ctx->n_seqs; i++) {
         kvass_seq *seq = &ctx->seqs[i];
         if (!seq->open) {
             seq->open = true;
-            seq->n_tokens = 0;
-            seq->has_logits = false;
+            begin(seq);
             *out = seq;
             return KVASS_OK;
         }
@@ -37,7 +57,7 @@ void kvass_seq_close(kvass_seq **seq)
     if (!seq || !*seq) {
         return;
     }
-    kvass_seq_reset(*seq);
+    return_rows(*seq);
     (*seq)->open = false;
     *seq = NULL;
 }
@@ -63,6 +83,7 @@ kvass_status kvass_seq_fork(kvass_seq **out, const kvass_seq *seq, kvass_error *
     if (seq->has_logits) {
         memcpy(fork->logits, seq->logits, (size_t)ctx->model->config.n_vocab * sizeof *seq->logits);
     }
+    return_rows(fork);
     if (ctx->keeps_rows) {
         kv_seq_fork(&ctx->pool, &fork->kv, &seq->kv);
     }
@@ -72,8 +93,12 @@ kvass_status kvass_seq_fork(kvass_seq **out, const kvass_seq *seq, kvass_error *
 
 int32_t kvass_seq_can_truncate(const kvass_seq *seq)
 {
-    (void)seq;
-    return 0; /* a full cache keeps every position, and without one there is nothing to rebuild */
+    const kvass_context *ctx = seq->ctx;
+    if (!ctx->keeps_rows) {
+        return ctx->n_prefix;
+    }
+    int32_t n = kv_seq_can_truncate(&ctx->pool, &seq->kv) - ctx->n_meta;
+    return n > ctx->n_prefix ? n : ctx->n_prefix;
 }
 
 kvass_status kvass_seq_truncate(kvass_seq *seq, int32_t n_tokens, kvass_error *err)
@@ -87,7 +112,7 @@ kvass_status kvass_seq_truncate(kvass_seq *seq, int32_t n_tokens, kvass_error *e
                           kvass_seq_can_truncate(seq), seq->n_tokens);
     }
     if (seq->ctx->keeps_rows) {
-        kv_seq_truncate(&seq->ctx->pool, &seq->kv, n_tokens);
+        kv_seq_truncate(&seq->ctx->pool, &seq->kv, seq->ctx->n_meta + n_tokens);
     }
     seq->n_tokens = n_tokens;
     seq->has_logits = false;
@@ -96,11 +121,8 @@ kvass_status kvass_seq_truncate(kvass_seq *seq, int32_t n_tokens, kvass_error *e
 
 void kvass_seq_reset(kvass_seq *seq)
 {
-    if (seq->ctx->keeps_rows) {
-        kv_seq_truncate(&seq->ctx->pool, &seq->kv, 0);
-    }
-    seq->n_tokens = 0;
-    seq->has_logits = false;
+    return_rows(seq);
+    begin(seq);
 }
 
 int32_t kvass_seq_n_tokens(const kvass_seq *seq)

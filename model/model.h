@@ -64,7 +64,8 @@ typedef struct kvass_layer_spec {
 
 typedef struct kvass_config {
     int32_t n_layers, dim, n_heads, n_kv_heads, head_dim, ffn_dim, n_vocab;
-    int32_t n_ctx;         /* trained context */
+    int32_t n_ctx;         /* trained context, in tokens of text */
+    int32_t n_meta;        /* learned vectors that stand before every text, at positions 0 .. n_meta-1 */
     float norm_eps;
     kvass_norm_kind final_norm;
     kvass_position_kind position;
@@ -101,6 +102,7 @@ struct kvass_model {
     kvass_config config;
     kvass_layer *layers;          /* layers[n_layers] */
     kvass_weight tok_embed;       /* [n_vocab, dim] */
+    kvass_weight meta_embed;      /* [n_meta, dim]; absent without meta tokens */
     kvass_weight pos_embed;       /* [n_ctx, dim]; absent unless position is learned */
     kvass_norm final_norm;        /* [dim] */
     kvass_linear lm_head;         /* [n_vocab, dim]; tok_embed again when tied */

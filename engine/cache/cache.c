@@ -9,6 +9,7 @@
 
 struct kvass_cache {
     kvass_arena arena;
+    kv_owner *owners; /* owners[n_layers] */
     kvass_kernels kernels;
     kv_pool pool;
     kv_seq seq;
@@ -22,8 +23,8 @@ kvass_cache_dims kvass_cache_dims_default(void)
 
 static void carve(kvass_cache *cache, const kv_dims *dims)
 {
-    kv_pool_carve(&cache->pool, dims, &cache->arena);
-    kv_seq_carve(&cache->seq, dims, &cache->arena);
+    kv_pool_carve(&cache->pool, dims, cache->owners, &cache->arena);
+    kv_seq_carve(&cache->seq, dims, cache->owners, &cache->arena);
     cache->n_appended =
         kvass_arena_take(&cache->arena, (size_t)dims->n_owners, sizeof *cache->n_appended);
 }
@@ -59,8 +60,17 @@ kvass_status kvass_cache_open(kvass_cache **out, const kvass_cache_dims *given, 
     if (!cache) {
         return kvass_fail_nomem(err, sizeof *cache, "a cache");
     }
-    kv_dims dims = {d.n_layers, d.n_kv_heads, d.head_dim, d.n_ctx, 0};
-    dims.n_pages = kv_max_pages(&dims);
+    kv_dims dims = {d.n_layers, d.n_kv_heads, d.head_dim, d.n_ctx, d.n_ctx};
+    cache->owners = calloc((size_t)d.n_layers, sizeof *cache->owners);
+    if (!cache->owners) {
+        status =
+            kvass_fail_nomem(err, (size_t)d.n_layers * sizeof *cache->owners, "a cache's layers");
+        goto fail;
+    }
+    for (int32_t l = 0; l < d.n_layers; l++) {
+        kv_owner_plan(&cache->owners[l], &dims, (kv_policy){0});
+        cache->owners[l].n_pages = cache->owners[l].n_entries;
+    }
     carve(cache, &dims);
     size_t n_bytes = cache->arena.used;
     if (!kvass_arena_commit(&cache->arena)) {
@@ -87,6 +97,7 @@ void kvass_cache_close(kvass_cache **cache)
     }
     kv_pool_close(&(*cache)->pool);
     kvass_arena_release(&(*cache)->arena);
+    free((*cache)->owners);
     free(*cache);
     *cache = NULL;
 }
@@ -183,7 +194,7 @@ kvass_status kvass_cache_advance(kvass_cache *cache, kvass_error *err)
                 l, cache->n_appended[l], cache->n_appended[0]);
         }
     }
-    kv_seq_commit(&cache->pool, &cache->seq, cache->n_appended[0]);
+    (void)kv_seq_commit(&cache->pool, &cache->seq, cache->n_appended[0]);
     for (int32_t l = 0; l < cache->pool.dims.n_owners; l++) {
         cache->n_appended[l] = 0;
     }

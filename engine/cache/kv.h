@@ -34,14 +34,23 @@ typedef struct kv_span {
     int32_t row, n_rows, pos;
 } kv_span;
 
+/* What one layer keeps; the numbers that its retain functions work with. */
 typedef struct kv_policy {
-    int32_t window; /* keys a query sees, itself included; 0 = all */
+    int32_t n_pinned; /* leading positions that always stay: meta tokens, a prefix, sinks */
+    int32_t window;   /* keys a query sees besides those, itself included; 0 = all */
 } kv_policy;
 
 typedef struct kv_retain_ops {
     const char *name;
-    /* what a query at q_pos sees; the only place where visibility is decided */
+    /* what a query at q_pos sees; the only place where visibility is decided. Where nothing is
+     * missing between the pinned positions and the others, it is one run from 0. */
     kv_view (*view)(const kv_policy *policy, int32_t q_pos);
+    /* positions, pinned ones aside, that must be held while n_batch rows are appended to a sequence
+     * of at most n_ctx */
+    int32_t (*most_rows)(const kv_policy *policy, int32_t n_ctx, int32_t n_batch);
+    /* the lowest position whose query can be answered again when no unpinned row before `oldest` is
+     * held */
+    int32_t (*lowest_query)(const kv_policy *policy, int32_t oldest);
 } kv_retain_ops;
 
 /* One direction of a store: how pages of K (or of V) are written and read. `range` is the start of
@@ -76,12 +85,13 @@ typedef struct kv_select_ops {
                     kv_span *out);
 } kv_select_ops;
 
-extern const kv_retain_ops kv_retain_full;
+extern const kv_retain_ops kv_retain_full, kv_retain_window;
 extern const kv_store_ops kv_store_f32, kv_store_f16;
 extern const kv_select_ops kv_select_all;
 
+/* The retain functions that a layer's policy asks for. */
+const kv_retain_ops *kv_retain_of(const kv_policy *policy);
 /* The table for a public enum value, or NULL. */
-const kv_retain_ops *kv_retain_get(kvass_retain retain);
 const kv_store_ops *kv_store_get(kvass_store store);
 const kv_select_ops *kv_select_get(kvass_select select);
 
@@ -91,29 +101,46 @@ typedef struct kv_dims {
     int32_t n_owners; /* layers that have K and V of their own */
     int32_t n_kv_heads, head_dim;
     int32_t n_ctx;   /* positions one sequence can hold */
-    int32_t n_pages; /* per owner layer, for all sequences together */
+    int32_t n_batch; /* rows that one forward appends at most */
 } kv_dims;
+
+/* The pages of one owner layer. */
+typedef struct kv_owner {
+    kv_policy policy;
+    const kv_retain_ops *retain;
+    int32_t n_pages;   /* for all sequences together */
+    int32_t n_entries; /* page table entries of one sequence: pages it can hold at once */
+    /* bookkeeping, carved */
+    int32_t n_free;
+    int32_t *refs;        /* refs[n_pages]: page tables that hold this page */
+    int32_t *order;       /* order[n_pages]: slot -> page; the identity unless shuffled */
+    uint64_t *free_slots; /* bit set = slot is free */
+    bool *touched;        /* touched[n_pages]: ever handed out */
+    unsigned char *base;  /* K ranges of all heads, then V ranges */
+} kv_owner;
 
 typedef struct kv_pool {
     kv_dims dims;
+    kv_owner *owners; /* owners[n_owners], the caller's */
     const kv_store_ops *store;
     const kvass_kernels *kernels;
     size_t key_page_bytes, value_page_bytes; /* of one head */
     size_t page_bytes;                       /* K and V of all heads of one owner layer */
     unsigned char *base;                     /* reserved address space, touched as it fills */
     size_t reserved;
-    int32_t *refs;        /* refs[n_owners, n_pages]: page tables that hold this page */
-    int32_t *order;       /* order[n_pages]: slot -> page; the identity unless shuffled */
-    uint64_t *free_slots; /* free_slots[n_owners, n_words]: bit set = slot is free */
-    int32_t *n_free;      /* n_free[n_owners] */
-    bool *touched;        /* touched[n_owners, n_pages]: ever handed out */
     int64_t n_touched;
 } kv_pool;
 
+/* Set the policy's functions and n_entries. */
+void kv_owner_plan(kv_owner *owner, const kv_dims *dims, kv_policy policy);
+/* Pages that hold n rows. */
+int32_t kv_pages_for(int32_t n_rows);
+
 /* Bytes of address space for the pages. false on overflow. */
-bool kv_pool_bytes(const kv_dims *dims, const kv_store_ops *store, size_t *n_bytes);
+bool kv_pool_bytes(const kv_dims *dims, const kv_owner *owners, const kv_store_ops *store,
+                   size_t *n_bytes);
 /* Take the bookkeeping from `arena` (which may be counting). */
-void kv_pool_carve(kv_pool *pool, const kv_dims *dims, kvass_arena *arena);
+void kv_pool_carve(kv_pool *pool, const kv_dims *dims, kv_owner *owners, kvass_arena *arena);
 /* Reserve the address space. page_seed not 0 shuffles the order in which pages are handed out. */
 kvass_status kv_pool_open(kv_pool *pool, const kv_store_ops *store, const kvass_kernels *kernels,
                           uint64_t page_seed, kvass_error *err);
@@ -132,17 +159,22 @@ void kv_pool_get_usage(const kv_pool *pool, kvass_cache_usage *usage);
 
 /* ---- sequences ------------------------------------------------------------------------------- */
 
-/* One timeline's rows: committed ones, then rows reserved for the running forward. */
+/* One timeline's rows: committed ones, then rows reserved for the running forward. In each owner
+ * layer it holds the pages of the pinned positions, and those from `first` on. */
 typedef struct kv_seq {
     int32_t n_rows;     /* committed positions */
     int32_t n_reserved; /* further positions that have pages */
-    int32_t *pages;     /* pages[n_owners, max_pages]: page of positions 32i .. 32i+31 */
+    int32_t **pages;    /* pages[n_owners][n_entries]: see kv_seq_page */
+    int32_t *first;     /* first[n_owners]: oldest page held behind the pinned ones */
 } kv_seq;
 
-int32_t kv_max_pages(const kv_dims *dims); /* page table entries a sequence needs per owner */
-void kv_seq_carve(kv_seq *seq, const kv_dims *dims, kvass_arena *arena);
+int32_t kv_max_spans(const kv_pool *pool); /* spans that kv_seq_spans can yield at most */
+void kv_seq_carve(kv_seq *seq, const kv_dims *dims, const kv_owner *owners, kvass_arena *arena);
 
-/* Pages for n_new[i] more rows of seqs[i], all different, copying open pages that are shared.
+/* Whether n_new[i] more rows of seqs[i], all different, would find pages, appended in chunks of at
+ * most n_batch rows. */
+bool kv_can_reserve(const kv_pool *pool, kv_seq *const *seqs, const int32_t *n_new, int32_t n_seqs);
+/* Pages for n_new[i] more rows (together at most n_batch), copying open pages that are shared.
  * false: the pool has too few, and nothing has changed. */
 bool kv_reserve(kv_pool *pool, kv_seq *const *seqs, const int32_t *n_new, int32_t n_seqs);
 /* Pages for n more rows behind those already reserved of a lone sequence, whose pool has room for
@@ -151,17 +183,20 @@ void kv_seq_extend(kv_pool *pool, kv_seq *seq, int32_t n);
 /* Write k[head_dim], v[head_dim] of one head at a reserved position. */
 void kv_seq_put(kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t kv_head, int32_t pos,
                 const float *k, const float *v);
-/* n of the reserved rows are now part of the sequence. */
-void kv_seq_commit(kv_pool *pool, kv_seq *seq, int32_t n);
+/* n of the reserved rows are now part of the sequence; pages that no later query sees go home.
+ * Returns how many positions that took from the layer that lost most. */
+int32_t kv_seq_commit(kv_pool *pool, kv_seq *seq, int32_t n);
 /* Pages of reserved rows go home. */
 void kv_seq_rollback(kv_pool *pool, kv_seq *seq);
 
 /* dst (empty) gets src's past by sharing its pages. */
 void kv_seq_fork(kv_pool *pool, kv_seq *dst, const kv_seq *src);
-/* Forget positions >= n_rows; 0 returns every page. */
+/* Forget positions >= n_rows; at least kv_seq_can_truncate(), or 0, which returns every page. */
 void kv_seq_truncate(kv_pool *pool, kv_seq *seq, int32_t n_rows);
+/* The lowest n_rows that leaves what the next query must see. */
+int32_t kv_seq_can_truncate(const kv_pool *pool, const kv_seq *seq);
 
-/* Where the positions of `view` lie, as spans in order; out has room for kv_max_pages() + 1.
+/* Where the positions of `view` lie, as spans in order; out has room for kv_max_spans().
  * Neighbouring pages merge. Returns the number of spans. */
 int32_t kv_seq_spans(const kv_pool *pool, const kv_seq *seq, int32_t owner, kv_view view,
                      kv_span *out);

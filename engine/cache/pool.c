@@ -12,9 +12,24 @@
 
 enum { WORD_BITS = 64 };
 
-static int32_t n_words(const kv_dims *dims)
+static int32_t n_words(int32_t n_pages)
 {
-    return (dims->n_pages + WORD_BITS - 1) / WORD_BITS;
+    return (n_pages + WORD_BITS - 1) / WORD_BITS;
+}
+
+int32_t kv_pages_for(int32_t n_rows)
+{
+    return (n_rows + KV_PAGE_ROWS - 1) / KV_PAGE_ROWS;
+}
+
+void kv_owner_plan(kv_owner *owner, const kv_dims *dims, kv_policy policy)
+{
+    *owner = (kv_owner){.policy = policy, .retain = kv_retain_of(&policy)};
+    int32_t all = kv_pages_for(dims->n_ctx);
+    int32_t n_rows = owner->retain->most_rows(&policy, dims->n_ctx, dims->n_batch);
+    /* n rows that begin anywhere lie on at most one page more than if they began a page */
+    int32_t held = kv_pages_for(policy.n_pinned) + kv_pages_for(n_rows) + 1;
+    owner->n_entries = held < all ? held : all;
 }
 
 static size_t head_page_bytes(const kv_store_ops *store, int32_t head_dim)
@@ -22,24 +37,28 @@ static size_t head_page_bytes(const kv_store_ops *store, int32_t head_dim)
     return store->key.page_bytes(head_dim) + store->value.page_bytes(head_dim);
 }
 
-bool kv_pool_bytes(const kv_dims *dims, const kv_store_ops *store, size_t *n_bytes)
+bool kv_pool_bytes(const kv_dims *dims, const kv_owner *owners, const kv_store_ops *store,
+                   size_t *n_bytes)
 {
-    size_t n = head_page_bytes(store, dims->head_dim);
-    return kvass_mul_size(n, (size_t)dims->n_kv_heads, &n) &&
-           kvass_mul_size(n, (size_t)dims->n_owners, &n) &&
-           kvass_mul_size(n, (size_t)dims->n_pages, &n) && (*n_bytes = n, true);
+    size_t n_pages = 0, n = head_page_bytes(store, dims->head_dim);
+    for (int32_t i = 0; i < dims->n_owners; i++) {
+        n_pages += (size_t)owners[i].n_pages; /* at most 1024 layers of 2^31 */
+    }
+    return kvass_mul_size(n, (size_t)dims->n_kv_heads, &n) && kvass_mul_size(n, n_pages, n_bytes);
 }
 
-void kv_pool_carve(kv_pool *pool, const kv_dims *dims, kvass_arena *arena)
+void kv_pool_carve(kv_pool *pool, const kv_dims *dims, kv_owner *owners, kvass_arena *arena)
 {
-    size_t n_owners = (size_t)dims->n_owners, n_pages = (size_t)dims->n_pages;
-    *pool = (kv_pool){.dims = *dims};
-    pool->refs = kvass_arena_take(arena, n_owners * n_pages, sizeof *pool->refs);
-    pool->order = kvass_arena_take(arena, n_pages, sizeof *pool->order);
-    pool->free_slots =
-        kvass_arena_take(arena, n_owners * (size_t)n_words(dims), sizeof *pool->free_slots);
-    pool->n_free = kvass_arena_take(arena, n_owners, sizeof *pool->n_free);
-    pool->touched = kvass_arena_take(arena, n_owners * n_pages, sizeof *pool->touched);
+    *pool = (kv_pool){.dims = *dims, .owners = owners};
+    for (int32_t i = 0; i < dims->n_owners; i++) {
+        kv_owner *owner = &owners[i];
+        size_t n = (size_t)owner->n_pages;
+        owner->refs = kvass_arena_take(arena, n, sizeof *owner->refs);
+        owner->order = kvass_arena_take(arena, n, sizeof *owner->order);
+        owner->free_slots =
+            kvass_arena_take(arena, (size_t)n_words(owner->n_pages), sizeof *owner->free_slots);
+        owner->touched = kvass_arena_take(arena, n, sizeof *owner->touched);
+    }
 }
 
 /* splitmix64 (Steele, Lea, Flood 2014): enough to shuffle page numbers */
@@ -61,6 +80,18 @@ static void shuffle(int32_t *order, int32_t n, uint64_t seed)
     }
 }
 
+static void open_owner(kv_owner *owner, uint64_t page_seed)
+{
+    for (int32_t page = 0; page < owner->n_pages; page++) {
+        owner->order[page] = page;
+        owner->free_slots[page / WORD_BITS] |= (uint64_t)1 << page % WORD_BITS;
+    }
+    if (page_seed != 0) {
+        shuffle(owner->order, owner->n_pages, page_seed);
+    }
+    owner->n_free = owner->n_pages;
+}
+
 kvass_status kv_pool_open(kv_pool *pool, const kv_store_ops *store, const kvass_kernels *kernels,
                           uint64_t page_seed, kvass_error *err)
 {
@@ -70,7 +101,7 @@ kvass_status kv_pool_open(kv_pool *pool, const kv_store_ops *store, const kvass_
     pool->key_page_bytes = store->key.page_bytes(dims->head_dim);
     pool->value_page_bytes = store->value.page_bytes(dims->head_dim);
     pool->page_bytes = head_page_bytes(store, dims->head_dim) * (size_t)dims->n_kv_heads;
-    if (!kv_pool_bytes(dims, store, &pool->reserved)) {
+    if (!kv_pool_bytes(dims, pool->owners, store, &pool->reserved)) {
         return kvass_fail(err, KVASS_INVALID, "CACHE_SIZE", "the cache's size overflows");
     }
     void *base = mmap(NULL, pool->reserved, PROT_READ | PROT_WRITE,
@@ -79,18 +110,11 @@ kvass_status kv_pool_open(kv_pool *pool, const kv_store_ops *store, const kvass_
         return kvass_fail_nomem(err, pool->reserved, "cache pages");
     }
     pool->base = base;
-    for (int32_t page = 0; page < dims->n_pages; page++) {
-        pool->order[page] = page;
-    }
-    if (page_seed != 0) {
-        shuffle(pool->order, dims->n_pages, page_seed);
-    }
-    for (int32_t owner = 0; owner < dims->n_owners; owner++) {
-        pool->n_free[owner] = dims->n_pages;
-        uint64_t *words = pool->free_slots + (size_t)owner * (size_t)n_words(dims);
-        for (int32_t slot = 0; slot < dims->n_pages; slot++) {
-            words[slot / WORD_BITS] |= (uint64_t)1 << slot % WORD_BITS;
-        }
+    size_t at = 0;
+    for (int32_t i = 0; i < dims->n_owners; i++) {
+        pool->owners[i].base = pool->base + at;
+        at += (size_t)pool->owners[i].n_pages * pool->page_bytes;
+        open_owner(&pool->owners[i], page_seed);
     }
     return KVASS_OK;
 }
@@ -103,56 +127,48 @@ void kv_pool_close(kv_pool *pool)
     }
 }
 
-static unsigned char *layer_start(const kv_pool *pool, int32_t owner)
-{
-    return pool->base + (size_t)owner * (size_t)pool->dims.n_pages * pool->page_bytes;
-}
-
 void *kv_pool_key_range(const kv_pool *pool, int32_t owner, int32_t kv_head)
 {
-    return layer_start(pool, owner) +
-           (size_t)kv_head * (size_t)pool->dims.n_pages * pool->key_page_bytes;
+    const kv_owner *o = &pool->owners[owner];
+    return o->base + (size_t)kv_head * (size_t)o->n_pages * pool->key_page_bytes;
 }
 
 void *kv_pool_value_range(const kv_pool *pool, int32_t owner, int32_t kv_head)
 {
-    size_t n_pages = (size_t)pool->dims.n_pages;
+    const kv_owner *o = &pool->owners[owner];
+    size_t n_pages = (size_t)o->n_pages;
     size_t keys = (size_t)pool->dims.n_kv_heads * n_pages * pool->key_page_bytes;
-    return layer_start(pool, owner) + keys + (size_t)kv_head * n_pages * pool->value_page_bytes;
+    return o->base + keys + (size_t)kv_head * n_pages * pool->value_page_bytes;
 }
 
 /* page -> slot is only needed when a page goes home; in a shuffled pool it is searched */
-static int32_t slot_of(const kv_pool *pool, int32_t page)
+static int32_t slot_of(const kv_owner *o, int32_t page)
 {
-    if (pool->order[page] == page) {
-        return page;
-    }
-    for (int32_t slot = 0; slot < pool->dims.n_pages; slot++) {
-        if (pool->order[slot] == page) {
-            return slot;
+    int32_t slot = page;
+    if (o->order[page] != page) {
+        for (slot = 0; o->order[slot] != page; slot++) {
         }
     }
-    return page;
+    return slot;
 }
 
 int32_t kv_pool_take(kv_pool *pool, int32_t owner)
 {
-    uint64_t *words = pool->free_slots + (size_t)owner * (size_t)n_words(&pool->dims);
-    if (pool->n_free[owner] == 0) {
+    kv_owner *o = &pool->owners[owner];
+    if (o->n_free == 0) {
         return -1;
     }
     int32_t w = 0;
-    while (words[w] == 0) {
+    while (o->free_slots[w] == 0) {
         w++;
     }
-    int32_t bit = (int32_t)__builtin_ctzll(words[w]);
-    words[w] &= words[w] - 1;
-    pool->n_free[owner]--;
-    int32_t page = pool->order[w * WORD_BITS + bit];
-    size_t at = (size_t)owner * (size_t)pool->dims.n_pages + (size_t)page;
-    pool->refs[at] = 1;
-    if (!pool->touched[at]) {
-        pool->touched[at] = true;
+    int32_t bit = (int32_t)__builtin_ctzll(o->free_slots[w]);
+    o->free_slots[w] &= o->free_slots[w] - 1;
+    o->n_free--;
+    int32_t page = o->order[w * WORD_BITS + bit];
+    o->refs[page] = 1;
+    if (!o->touched[page]) {
+        o->touched[page] = true;
         pool->n_touched++;
     }
     return page;
@@ -160,37 +176,43 @@ int32_t kv_pool_take(kv_pool *pool, int32_t owner)
 
 void kv_pool_share(kv_pool *pool, int32_t owner, int32_t page)
 {
-    pool->refs[(size_t)owner * (size_t)pool->dims.n_pages + (size_t)page]++;
+    pool->owners[owner].refs[page]++;
 }
 
 void kv_pool_return(kv_pool *pool, int32_t owner, int32_t page)
 {
-    size_t at = (size_t)owner * (size_t)pool->dims.n_pages + (size_t)page;
-    assert(pool->refs[at] > 0);
-    if (--pool->refs[at] > 0) {
+    kv_owner *o = &pool->owners[owner];
+    assert(o->refs[page] > 0);
+    if (--o->refs[page] > 0) {
         return;
     }
-    int32_t slot = slot_of(pool, page);
-    uint64_t *words = pool->free_slots + (size_t)owner * (size_t)n_words(&pool->dims);
-    words[slot / WORD_BITS] |= (uint64_t)1 << slot % WORD_BITS;
-    pool->n_free[owner]++;
+    int32_t slot = slot_of(o, page);
+    o->free_slots[slot / WORD_BITS] |= (uint64_t)1 << slot % WORD_BITS;
+    o->n_free++;
 }
 
 void kv_pool_get_usage(const kv_pool *pool, kvass_cache_usage *usage)
 {
     const kv_dims *dims = &pool->dims;
     size_t n_shared = 0, n_used = 0;
-    for (size_t i = 0; i < (size_t)dims->n_owners * (size_t)dims->n_pages; i++) {
-        n_used += pool->refs[i] > 0;
-        n_shared += pool->refs[i] > 1;
+    int64_t n_pages = 0;
+    size_t n_growing = 0; /* layers without a window: what one more position costs for good */
+    for (int32_t i = 0; i < dims->n_owners; i++) {
+        const kv_owner *owner = &pool->owners[i];
+        n_pages += owner->n_pages;
+        n_growing += owner->policy.window == 0;
+        for (int32_t page = 0; page < owner->n_pages; page++) {
+            n_used += owner->refs[page] > 0;
+            n_shared += owner->refs[page] > 1;
+        }
     }
     *usage = (kvass_cache_usage){
         .bytes_reserved = pool->reserved,
         .bytes_used = n_used * pool->page_bytes,
         .bytes_shared = n_shared * pool->page_bytes,
         .bytes_touched = (size_t)pool->n_touched * pool->page_bytes,
-        .bytes_per_token = pool->page_bytes / KV_PAGE_ROWS * (size_t)dims->n_owners,
-        .n_pages = dims->n_pages,
+        .bytes_per_token = pool->page_bytes / KV_PAGE_ROWS * n_growing,
+        .n_pages = (int32_t)n_pages,
         .n_pages_used = (int32_t)n_used,
         .page_rows = KV_PAGE_ROWS,
     };

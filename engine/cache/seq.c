@@ -1,37 +1,51 @@
 /* seq.c - a timeline's page tables: reserve, put, commit; fork by sharing, copy on write.
- * Invariant: a table holds exactly the pages of positions [0, n_rows + n_reserved), and a page with
- * more than one holder is never written: its rows below n_rows are everybody's past.
+ * Invariants: in each owner layer a sequence holds the pages of the pinned positions and those from
+ * `first` up to the end of its committed and reserved rows, no other; a page with more than one
+ * holder is never written: its rows below n_rows are everybody's past.
  */
 #include "engine/cache/kv.h"
 
 #include <assert.h>
 #include <string.h>
 
-static int32_t pages_for(int32_t n_rows)
+static int32_t pinned_pages(const kv_owner *owner)
 {
-    return (n_rows + KV_PAGE_ROWS - 1) / KV_PAGE_ROWS;
+    return kv_pages_for(owner->policy.n_pinned);
 }
 
-int32_t kv_max_pages(const kv_dims *dims)
+/* where the table keeps logical page i (positions 32i .. 32i+31): pinned pages first, the others in
+ * turn */
+static int32_t *entry(const kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t i)
 {
-    return pages_for(dims->n_ctx);
+    const kv_owner *o = &pool->owners[owner];
+    int32_t n_pinned = pinned_pages(o);
+    if (i >= o->n_entries) {
+        i = n_pinned + (i - n_pinned) % (o->n_entries - n_pinned);
+    }
+    return &seq->pages[owner][i];
 }
 
-void kv_seq_carve(kv_seq *seq, const kv_dims *dims, kvass_arena *arena)
+int32_t kv_max_spans(const kv_pool *pool)
 {
+    int32_t most = 0;
+    for (int32_t i = 0; i < pool->dims.n_owners; i++) {
+        most = pool->owners[i].n_entries > most ? pool->owners[i].n_entries : most;
+    }
+    return most + 1;
+}
+
+void kv_seq_carve(kv_seq *seq, const kv_dims *dims, const kv_owner *owners, kvass_arena *arena)
+{
+    size_t n_owners = (size_t)dims->n_owners;
     *seq = (kv_seq){0};
-    seq->pages = kvass_arena_take(arena, (size_t)dims->n_owners * (size_t)kv_max_pages(dims),
-                                  sizeof *seq->pages);
-}
-
-static int32_t *table_of(const kv_pool *pool, const kv_seq *seq, int32_t owner)
-{
-    return seq->pages + (size_t)owner * (size_t)kv_max_pages(&pool->dims);
-}
-
-static int32_t refs_of(const kv_pool *pool, int32_t owner, int32_t page)
-{
-    return pool->refs[(size_t)owner * (size_t)pool->dims.n_pages + (size_t)page];
+    seq->pages = kvass_arena_take(arena, n_owners, sizeof *seq->pages);
+    seq->first = kvass_arena_take(arena, n_owners, sizeof *seq->first);
+    for (size_t i = 0; i < n_owners; i++) {
+        int32_t *table = kvass_arena_take(arena, (size_t)owners[i].n_entries, sizeof *table);
+        if (seq->pages) {
+            seq->pages[i] = table;
+        }
+    }
 }
 
 /* the page that the next row of seq goes into if it is partly filled, else -1 */
@@ -40,33 +54,60 @@ static int32_t open_page(const kv_pool *pool, const kv_seq *seq, int32_t owner)
     if (seq->n_rows % KV_PAGE_ROWS == 0) {
         return -1;
     }
-    return table_of(pool, seq, owner)[seq->n_rows / KV_PAGE_ROWS];
+    return *entry(pool, seq, owner, seq->n_rows / KV_PAGE_ROWS);
 }
 
-/* pages of one owner layer that a reservation takes: new ones, and copies of shared open ones. Of k
- * holders that all write, the last one keeps the page. */
-static int64_t pages_needed(const kv_pool *pool, kv_seq *const *seqs, const int32_t *n_new,
-                            int32_t n_seqs, int32_t owner)
+/* one for a copy of the open page of seqs[i] if others hold it. Of k holders that all write, the
+ * last one keeps the page. */
+static int64_t copies_needed(const kv_pool *pool, kv_seq *const *seqs, const int32_t *n_new,
+                             int32_t i, int32_t owner)
 {
-    int64_t n = 0;
-    for (int32_t i = 0; i < n_seqs; i++) {
-        n += pages_for(seqs[i]->n_rows + n_new[i]) - pages_for(seqs[i]->n_rows);
-        int32_t page = n_new[i] > 0 ? open_page(pool, seqs[i], owner) : -1;
-        if (page < 0) {
-            continue;
-        }
-        int32_t holders = refs_of(pool, owner, page);
-        for (int32_t earlier = 0; earlier < i; earlier++) {
-            if (n_new[earlier] > 0 && open_page(pool, seqs[earlier], owner) == page) {
-                holders--; /* that one has its own copy by then */
-            }
-        }
-        n += holders > 1;
+    int32_t page = n_new[i] > 0 ? open_page(pool, seqs[i], owner) : -1;
+    if (page < 0) {
+        return 0;
     }
-    return n;
+    int32_t holders = pool->owners[owner].refs[page];
+    for (int32_t earlier = 0; earlier < i; earlier++) {
+        if (n_new[earlier] > 0 && open_page(pool, seqs[earlier], owner) == page) {
+            holders--; /* that one has its own copy by then */
+        }
+    }
+    return holders > 1;
 }
 
-/* rows [0, n_rows) of a page, K and V of every head */
+/* pages that seq holds in an owner layer while it has n_rows rows and lets none go */
+static int32_t pages_held(const kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t n_rows)
+{
+    int32_t end = kv_pages_for(n_rows), n_pinned = pinned_pages(&pool->owners[owner]);
+    int32_t first = seq->first[owner] > n_pinned ? seq->first[owner] : n_pinned;
+    return end <= n_pinned ? end : n_pinned + (end > first ? end - first : 0);
+}
+
+bool kv_can_reserve(const kv_pool *pool, kv_seq *const *seqs, const int32_t *n_new, int32_t n_seqs)
+{
+    int64_t n_rows = 0;
+    for (int32_t i = 0; i < n_seqs; i++) {
+        n_rows += n_new[i];
+    }
+    for (int32_t owner = 0; owner < pool->dims.n_owners; owner++) {
+        const kv_owner *o = &pool->owners[owner];
+        int64_t n = 0;
+        for (int32_t i = 0; i < n_seqs; i++) {
+            int32_t most = pages_held(pool, seqs[i], owner, seqs[i]->n_rows + n_new[i]);
+            if (n_rows > pool->dims.n_batch && most > o->n_entries) {
+                most = o->n_entries; /* pages come home between chunks */
+            }
+            n += most - pages_held(pool, seqs[i], owner, seqs[i]->n_rows);
+            n += copies_needed(pool, seqs, n_new, i, owner);
+        }
+        if (n > o->n_free) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* rows of a page, K and V of every head */
 static void copy_page(const kv_pool *pool, int32_t owner, int32_t from, int32_t to)
 {
     for (int32_t kv_head = 0; kv_head < pool->dims.n_kv_heads; kv_head++) {
@@ -81,25 +122,22 @@ static void copy_page(const kv_pool *pool, int32_t owner, int32_t from, int32_t 
 
 static void reserve_rows(kv_pool *pool, kv_seq *seq, int32_t n_new, int32_t owner)
 {
-    int32_t *table = table_of(pool, seq, owner);
     int32_t page = open_page(pool, seq, owner);
-    if (page >= 0 && refs_of(pool, owner, page) > 1) {
+    if (page >= 0 && pool->owners[owner].refs[page] > 1) {
         int32_t own = kv_pool_take(pool, owner);
         copy_page(pool, owner, page, own);
         kv_pool_return(pool, owner, page);
-        table[seq->n_rows / KV_PAGE_ROWS] = own;
+        *entry(pool, seq, owner, seq->n_rows / KV_PAGE_ROWS) = own;
     }
-    for (int32_t i = pages_for(seq->n_rows); i < pages_for(seq->n_rows + n_new); i++) {
-        table[i] = kv_pool_take(pool, owner);
+    for (int32_t i = kv_pages_for(seq->n_rows); i < kv_pages_for(seq->n_rows + n_new); i++) {
+        *entry(pool, seq, owner, i) = kv_pool_take(pool, owner);
     }
 }
 
 bool kv_reserve(kv_pool *pool, kv_seq *const *seqs, const int32_t *n_new, int32_t n_seqs)
 {
-    for (int32_t owner = 0; owner < pool->dims.n_owners; owner++) {
-        if (pages_needed(pool, seqs, n_new, n_seqs, owner) > pool->n_free[owner]) {
-            return false;
-        }
+    if (!kv_can_reserve(pool, seqs, n_new, n_seqs)) {
+        return false;
     }
     for (int32_t i = 0; i < n_seqs; i++) {
         assert(seqs[i]->n_reserved == 0);
@@ -115,8 +153,8 @@ void kv_seq_extend(kv_pool *pool, kv_seq *seq, int32_t n)
 {
     int32_t end = seq->n_rows + seq->n_reserved;
     for (int32_t owner = 0; owner < pool->dims.n_owners; owner++) {
-        for (int32_t i = pages_for(end); i < pages_for(end + n); i++) {
-            table_of(pool, seq, owner)[i] = kv_pool_take(pool, owner);
+        for (int32_t i = kv_pages_for(end); i < kv_pages_for(end + n); i++) {
+            *entry(pool, seq, owner, i) = kv_pool_take(pool, owner);
         }
     }
     seq->n_reserved += n;
@@ -127,7 +165,7 @@ void kv_seq_put(kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t kv_head
 {
     assert(pos >= seq->n_rows && pos < seq->n_rows + seq->n_reserved);
     int32_t head_dim = pool->dims.head_dim;
-    int32_t page = table_of(pool, seq, owner)[pos / KV_PAGE_ROWS];
+    int32_t page = *entry(pool, seq, owner, pos / KV_PAGE_ROWS);
     int32_t row = page * KV_PAGE_ROWS + pos % KV_PAGE_ROWS;
     const kv_store_ops *store = pool->store;
     store->key.put(pool->kernels, kv_pool_key_range(pool, owner, kv_head), row, head_dim, k);
@@ -138,75 +176,134 @@ void kv_seq_put(kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t kv_head
 static void seal_full_pages(kv_pool *pool, kv_seq *seq, int32_t n)
 {
     int32_t head_dim = pool->dims.head_dim;
-    int32_t first = seq->n_rows / KV_PAGE_ROWS, end = (seq->n_rows + n) / KV_PAGE_ROWS;
+    int32_t begin = seq->n_rows / KV_PAGE_ROWS, end = (seq->n_rows + n) / KV_PAGE_ROWS;
     for (int32_t owner = 0; owner < pool->dims.n_owners; owner++) {
-        const int32_t *table = table_of(pool, seq, owner);
         for (int32_t kv_head = 0; kv_head < pool->dims.n_kv_heads; kv_head++) {
             void *keys = kv_pool_key_range(pool, owner, kv_head);
             void *values = kv_pool_value_range(pool, owner, kv_head);
-            for (int32_t i = first; i < end; i++) {
-                pool->store->key.seal(pool->kernels, keys, table[i], head_dim);
-                pool->store->value.seal(pool->kernels, values, table[i], head_dim);
+            for (int32_t i = begin; i < end; i++) {
+                int32_t page = *entry(pool, seq, owner, i);
+                pool->store->key.seal(pool->kernels, keys, page, head_dim);
+                pool->store->value.seal(pool->kernels, values, page, head_dim);
             }
         }
     }
 }
 
-void kv_seq_commit(kv_pool *pool, kv_seq *seq, int32_t n)
+/* pages [begin, end) of one owner layer go home */
+static void return_pages(kv_pool *pool, kv_seq *seq, int32_t owner, int32_t begin, int32_t end)
 {
+    for (int32_t i = begin; i < end; i++) {
+        kv_pool_return(pool, owner, *entry(pool, seq, owner, i));
+    }
+}
+
+static int32_t max_of(int32_t a, int32_t b)
+{
+    return a > b ? a : b;
+}
+
+/* pages that the next query does not see, and no later one, go home; returns positions lost */
+static int32_t drop_old_pages(kv_pool *pool, kv_seq *seq, int32_t owner)
+{
+    const kv_owner *o = &pool->owners[owner];
+    kv_view next = o->retain->view(&o->policy, seq->n_rows);
+    int32_t begin = max_of(seq->first[owner], pinned_pages(o)), end = next.lo / KV_PAGE_ROWS;
+    if (end <= begin) {
+        return 0;
+    }
+    return_pages(pool, seq, owner, begin, end);
+    seq->first[owner] = end;
+    return (end - begin) * KV_PAGE_ROWS;
+}
+
+int32_t kv_seq_commit(kv_pool *pool, kv_seq *seq, int32_t n)
+{
+    int32_t n_dropped = 0;
     assert(n <= seq->n_reserved);
     seal_full_pages(pool, seq, n);
     seq->n_rows += n;
     seq->n_reserved -= n;
+    for (int32_t owner = 0; owner < pool->dims.n_owners; owner++) {
+        n_dropped = max_of(n_dropped, drop_old_pages(pool, seq, owner));
+    }
+    return n_dropped;
 }
 
-/* give back the pages of positions >= n_rows */
-static void return_pages(kv_pool *pool, kv_seq *seq, int32_t n_rows)
+/* give back the pages of positions >= n_rows that are held */
+static void return_from(kv_pool *pool, kv_seq *seq, int32_t n_rows)
 {
-    int32_t end = pages_for(seq->n_rows + seq->n_reserved);
+    int32_t end = kv_pages_for(seq->n_rows + seq->n_reserved);
     for (int32_t owner = 0; owner < pool->dims.n_owners; owner++) {
-        const int32_t *table = table_of(pool, seq, owner);
-        for (int32_t i = pages_for(n_rows); i < end; i++) {
-            kv_pool_return(pool, owner, table[i]);
-        }
+        int32_t n_pinned = pinned_pages(&pool->owners[owner]);
+        int32_t begin = kv_pages_for(n_rows);
+        return_pages(pool, seq, owner, begin, end < n_pinned ? end : n_pinned);
+        return_pages(pool, seq, owner, max_of(max_of(begin, n_pinned), seq->first[owner]), end);
     }
 }
 
 void kv_seq_rollback(kv_pool *pool, kv_seq *seq)
 {
-    return_pages(pool, seq, seq->n_rows);
+    return_from(pool, seq, seq->n_rows);
     seq->n_reserved = 0;
+}
+
+/* share pages [begin, end) of one owner layer */
+static void share_pages(kv_pool *pool, kv_seq *dst, const kv_seq *src, int32_t owner, int32_t begin,
+                        int32_t end)
+{
+    for (int32_t i = begin; i < end; i++) {
+        int32_t page = *entry(pool, src, owner, i);
+        *entry(pool, dst, owner, i) = page;
+        kv_pool_share(pool, owner, page);
+    }
 }
 
 void kv_seq_fork(kv_pool *pool, kv_seq *dst, const kv_seq *src)
 {
     assert(dst->n_rows == 0 && dst->n_reserved == 0);
+    int32_t end = kv_pages_for(src->n_rows);
     for (int32_t owner = 0; owner < pool->dims.n_owners; owner++) {
-        const int32_t *from = table_of(pool, src, owner);
-        int32_t *to = table_of(pool, dst, owner);
-        for (int32_t i = 0; i < pages_for(src->n_rows); i++) {
-            to[i] = from[i];
-            kv_pool_share(pool, owner, to[i]);
-        }
+        int32_t n_pinned = pinned_pages(&pool->owners[owner]);
+        share_pages(pool, dst, src, owner, 0, end < n_pinned ? end : n_pinned);
+        share_pages(pool, dst, src, owner, max_of(n_pinned, src->first[owner]), end);
+        dst->first[owner] = src->first[owner];
     }
     dst->n_rows = src->n_rows;
+}
+
+int32_t kv_seq_can_truncate(const kv_pool *pool, const kv_seq *seq)
+{
+    int32_t lowest = 0;
+    for (int32_t owner = 0; owner < pool->dims.n_owners; owner++) {
+        const kv_owner *o = &pool->owners[owner];
+        if (seq->first[owner] > pinned_pages(o)) {
+            int32_t oldest = seq->first[owner] * KV_PAGE_ROWS;
+            lowest = max_of(lowest, o->retain->lowest_query(&o->policy, oldest));
+        }
+    }
+    return lowest < seq->n_rows ? lowest : seq->n_rows;
 }
 
 void kv_seq_truncate(kv_pool *pool, kv_seq *seq, int32_t n_rows)
 {
     assert(n_rows >= 0 && n_rows <= seq->n_rows && seq->n_reserved == 0);
-    return_pages(pool, seq, n_rows);
+    return_from(pool, seq, n_rows);
     seq->n_rows = n_rows;
+    for (int32_t owner = 0; n_rows == 0 && owner < pool->dims.n_owners; owner++) {
+        seq->first[owner] = 0;
+    }
 }
 
 /* append positions [lo, hi) to spans[n], merging with the last one where rows continue */
-static int32_t add_spans(const int32_t *table, int32_t lo, int32_t hi, kv_span *spans, int32_t n)
+static int32_t add_spans(const kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t lo,
+                         int32_t hi, kv_span *spans, int32_t n)
 {
     for (int32_t pos = lo; pos < hi;) {
         int32_t in_page = pos % KV_PAGE_ROWS;
         int32_t left = KV_PAGE_ROWS - in_page;
         int32_t n_rows = hi - pos < left ? hi - pos : left;
-        int32_t row = table[pos / KV_PAGE_ROWS] * KV_PAGE_ROWS + in_page;
+        int32_t row = *entry(pool, seq, owner, pos / KV_PAGE_ROWS) * KV_PAGE_ROWS + in_page;
         kv_span *last = n > 0 ? &spans[n - 1] : NULL;
         if (last && last->row + last->n_rows == row && last->pos + last->n_rows == pos) {
             last->n_rows += n_rows;
@@ -221,7 +318,6 @@ static int32_t add_spans(const int32_t *table, int32_t lo, int32_t hi, kv_span *
 int32_t kv_seq_spans(const kv_pool *pool, const kv_seq *seq, int32_t owner, kv_view view,
                      kv_span *out)
 {
-    const int32_t *table = table_of(pool, seq, owner);
-    int32_t n = add_spans(table, 0, view.n_pinned, out, 0);
-    return add_spans(table, view.lo, view.hi, out, n);
+    int32_t n = add_spans(pool, seq, owner, 0, view.n_pinned, out, 0);
+    return add_spans(pool, seq, owner, view.lo, view.hi, out, n);
 }

@@ -1,14 +1,10 @@
-/* tables.c - from the public enums to the cache's four tables; a new choice is one line here. */
+/* tables.c - from public enums and policies to the cache's tables; a new choice is one line here.
+ */
 #include "engine/cache/kv.h"
 
-const kv_retain_ops *kv_retain_get(kvass_retain retain)
+const kv_retain_ops *kv_retain_of(const kv_policy *policy)
 {
-    switch (retain) {
-    case KVASS_RETAIN_FULL:
-    case KVASS_RETAIN_NONE: /* a transient full cache, emptied before every step */
-        return &kv_retain_full;
-    }
-    return NULL;
+    return policy->window > 0 ? &kv_retain_window : &kv_retain_full;
 }
 
 const kv_store_ops *kv_store_get(kvass_store store)

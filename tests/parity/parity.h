@@ -29,6 +29,10 @@ typedef struct parity_setup {
     bool deterministic;
     bool shuffled; /* pages in random order; the pool always has just enough of them */
     int32_t n_threads;
+    int32_t window; /* 0 = full */
+    int32_t n_sinks;
+    kvass_positions positions;
+    kvass_share share;
 } parity_setup;
 
 typedef struct parity_path {

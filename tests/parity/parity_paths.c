@@ -11,20 +11,34 @@ void parity_check(kvass_status status, const kvass_error *err)
     }
 }
 
+/* what all contexts of a setup have in common */
+static kvass_context_options options_of(const parity_text *text, const parity_setup *setup)
+{
+    kvass_context_options o = kvass_context_options_default();
+    o.n_ctx = text->n_tokens; /* n_seqs times its pages: barely enough */
+    o.n_threads = setup->n_threads;
+    o.store = setup->store;
+    o.deterministic = setup->deterministic;
+    o.page_seed = setup->shuffled ? 12345 : 0;
+    o.share = setup->share;
+    if (setup->window > 0) {
+        o.retain = KVASS_RETAIN_WINDOW;
+        o.window = setup->window;
+        o.n_sinks = setup->n_sinks;
+        o.positions = setup->positions;
+    }
+    return o;
+}
+
 static kvass_context *open_context(const parity_text *text, const parity_setup *setup,
                                    int32_t n_seqs, int32_t n_batch)
 {
     kvass_error err;
     kvass_context *ctx;
-    kvass_context_options o = kvass_context_options_default();
-    o.n_ctx = text->n_tokens; /* n_seqs times its pages: barely enough */
+    kvass_context_options o = options_of(text, setup);
     o.n_seqs = n_seqs;
     o.n_batch = n_batch;
     o.n_logits = text->n_tokens + n_seqs;
-    o.n_threads = setup->n_threads;
-    o.store = setup->store;
-    o.deterministic = setup->deterministic;
-    o.page_seed = setup->shuffled ? 12345 : 0;
     parity_check(kvass_context_open(&ctx, text->model, &o, &err), &err);
     return ctx;
 }
@@ -158,7 +172,8 @@ static void run_truncate(const parity_text *text, const parity_setup *setup, int
     kvass_context *ctx = open_context(text, setup, 1, 64);
     kvass_seq *seq = open_seq(ctx);
     feed(text, ctx, seq, text->ids, at, KVASS_PREFILL, logits);
-    for (int32_t i = 0; i < 50 && at + i < text->n_tokens; i++) {
+    /* a window can be rolled back by a few tokens only */
+    for (int32_t i = 0; i < (setup->window > 0 ? 2 : 50) && at + i < text->n_tokens; i++) {
         parity_check(kvass_decode(seq, i % text->n_vocab, &err), &err);
     }
     assert_true(kvass_seq_can_truncate(seq) <= at);
@@ -247,14 +262,13 @@ static void run_none(const parity_text *text, const parity_setup *setup, int32_t
 {
     kvass_error err;
     kvass_context *ctx;
-    kvass_context_options o = kvass_context_options_default();
-    o.n_ctx = text->n_tokens;
+    if (setup->window > 0) { /* a window is not for what keeps nothing */
+        run_prefill(text, setup, 512, logits);
+        return;
+    }
+    kvass_context_options o = options_of(text, setup);
     o.n_logits = text->n_tokens;
-    o.n_threads = setup->n_threads;
     o.retain = KVASS_RETAIN_NONE;
-    o.store = setup->store;
-    o.deterministic = setup->deterministic;
-    o.page_seed = setup->shuffled ? 12345 : 0;
     parity_check(kvass_context_open(&ctx, text->model, &o, &err), &err);
     kvass_seq *seq = open_seq(ctx);
     feed(text, ctx, seq, text->ids, at, KVASS_PREFILL, logits);

@@ -74,9 +74,10 @@ static void run(const parity_path *path, const parity_setup *setup, float *logit
 }
 
 /* every path against the reference path, under one setup */
-static void compare_paths(kvass_store store, bool deterministic, bool shuffled)
+static void compare_under(parity_setup setup)
 {
-    parity_setup setup = {store, deterministic, shuffled, 2};
+    kvass_store store = setup.store;
+    bool deterministic = setup.deterministic, shuffled = setup.shuffled;
     double worst = 0;
     run(&parity_paths[0], &setup, reference);
     double spread = standard_deviation(reference, text.n_floats);
@@ -104,6 +105,13 @@ static void compare_paths(kvass_store store, bool deterministic, bool shuffled)
     }
     print_message("store %d, deterministic %d, shuffled %d: worst %.3g\n", (int)store,
                   deterministic, shuffled, worst);
+}
+
+static void compare_paths(kvass_store store, bool deterministic, bool shuffled)
+{
+    parity_setup setup = {
+        .store = store, .deterministic = deterministic, .shuffled = shuffled, .n_threads = 2};
+    compare_under(setup);
 }
 
 static void paths_agree_f32(void **state)
@@ -136,7 +144,7 @@ static void threads_change_no_bit(void **state)
     static const int32_t counts[] = {2, 5};
     for (int store = KVASS_STORE_F32; store <= KVASS_STORE_F16; store++) {
         for (const parity_path *path = parity_paths; path->name; path++) {
-            parity_setup setup = {(kvass_store)store, false, false, 1};
+            parity_setup setup = {.store = (kvass_store)store, .n_threads = 1};
             run(path, &setup, reference);
             /* more threads than CPUs is slow: every other path has to do */
             for (int i = 0; i < ((path - parity_paths) % 2 == 0 ? 2 : 1); i++) {

@@ -21,11 +21,15 @@ enum {
     HEAD_DIM = 3,
     N_CTX = 200,
     N_PAGES = 14,
+    N_BATCH = 45,
+    N_PINNED = 5,
     N_SEQS = 4,
     N_STEPS = 4000,
 };
 
 static kvass_arena arena;
+static kv_owner owners[N_OWNERS];
+static int32_t window; /* of the second owner layer; 0 = all */
 static kvass_kernels kernels;
 static kv_pool pool;
 static kv_seq seqs[N_SEQS];
@@ -40,10 +44,14 @@ static int32_t random_below(int32_t n)
 
 static void carve(void)
 {
-    kv_dims dims = {N_OWNERS, N_KV_HEADS, HEAD_DIM, N_CTX, N_PAGES};
-    kv_pool_carve(&pool, &dims, &arena);
+    kv_dims dims = {N_OWNERS, N_KV_HEADS, HEAD_DIM, N_CTX, N_BATCH};
+    for (int32_t i = 0; i < N_OWNERS; i++) {
+        kv_owner_plan(&owners[i], &dims, (kv_policy){N_PINNED, i == 1 ? window : 0});
+        owners[i].n_pages = N_PAGES;
+    }
+    kv_pool_carve(&pool, &dims, owners, &arena);
     for (int32_t s = 0; s < N_SEQS; s++) {
-        kv_seq_carve(&seqs[s], &dims, &arena);
+        kv_seq_carve(&seqs[s], &dims, owners, &arena);
     }
 }
 
@@ -63,7 +71,7 @@ static void close_pool(void)
         kv_seq_truncate(&pool, &seqs[s], 0);
     }
     for (int32_t owner = 0; owner < N_OWNERS; owner++) {
-        assert_int_equal(pool.n_free[owner], N_PAGES);
+        assert_int_equal(owners[owner].n_free, N_PAGES);
     }
     kv_pool_close(&pool);
     kvass_arena_release(&arena);
@@ -121,8 +129,13 @@ static void check_all(void)
         int32_t lo = n > 0 ? random_below(n) : 0;
         for (int32_t owner = 0; owner < N_OWNERS; owner++) {
             for (int32_t kv_head = 0; kv_head < N_KV_HEADS; kv_head++) {
-                check_head(s, owner, kv_head, (kv_view){0, 0, n});
-                check_head(s, owner, kv_head, (kv_view){lo / 2, lo, n});
+                /* what the next query would see, its own row aside */
+                kv_view next = owners[owner].retain->view(&owners[owner].policy, n);
+                next.hi = n;
+                check_head(s, owner, kv_head, next);
+                if (owners[owner].policy.window == 0) {
+                    check_head(s, owner, kv_head, (kv_view){lo / 2, lo, n});
+                }
             }
         }
     }
@@ -138,12 +151,12 @@ static void step_append(void)
         if (random_below(2) && most > 0) {
             who[n] = &seqs[s];
             index[n] = s;
-            n_new[n++] = random_below(most < 45 ? most + 1 : 45);
+            n_new[n++] = random_below(most < N_BATCH / N_SEQS ? most + 1 : N_BATCH / N_SEQS);
         }
     }
-    int32_t free_before = pool.n_free[0];
+    int32_t free_before = owners[0].n_free;
     if (!kv_reserve(&pool, who, n_new, n)) {
-        assert_int_equal(pool.n_free[0], free_before);
+        assert_int_equal(owners[0].n_free, free_before);
         return;
     }
     for (int32_t i = 0; i < n; i++) {
@@ -152,7 +165,7 @@ static void step_append(void)
             put_row(index[i], first + r);
         }
         int32_t n_kept = random_below(4) == 0 ? random_below(n_new[i] + 1) : n_new[i];
-        kv_seq_commit(&pool, who[i], n_kept);
+        (void)kv_seq_commit(&pool, who[i], n_kept);
         kv_seq_rollback(&pool, who[i]);
         assert_int_equal(who[i]->n_rows, first + n_kept);
     }
@@ -169,11 +182,12 @@ static void step_fork(void)
     memcpy(past[to], past[from], sizeof past[to]);
 }
 
-static void run_random(const kv_store_ops *store, uint64_t page_seed, uint32_t seed)
+static void run_random(const kv_store_ops *store, uint64_t page_seed, uint32_t seed, int32_t w)
 {
     state = seed;
-    print_message("%s, page seed %llu, seed %u\n", store->name, (unsigned long long)page_seed,
-                  seed);
+    window = w;
+    print_message("%s, page seed %llu, seed %u, window %d\n", store->name,
+                  (unsigned long long)page_seed, seed, window);
     open_pool(store, page_seed);
     for (int32_t step = 0; step < N_STEPS; step++) {
         int32_t what = random_below(8);
@@ -183,24 +197,58 @@ static void run_random(const kv_store_ops *store, uint64_t page_seed, uint32_t s
             step_fork();
         } else {
             int32_t s = random_below(N_SEQS);
-            kv_seq_truncate(&pool, &seqs[s], random_below(seqs[s].n_rows + 1));
+            int32_t lowest = kv_seq_can_truncate(&pool, &seqs[s]);
+            int32_t n = lowest + random_below(seqs[s].n_rows - lowest + 1);
+            kv_seq_truncate(&pool, &seqs[s], random_below(8) == 0 ? 0 : n);
         }
         check_all();
     }
     close_pool();
+    window = 0;
 }
 
 static void random_timelines_f32(void **unused)
 {
     (void)unused;
-    run_random(&kv_store_f32, 0, 1);
-    run_random(&kv_store_f32, 99, 2);
+    run_random(&kv_store_f32, 0, 1, 0);
+    run_random(&kv_store_f32, 99, 2, 0);
 }
 
 static void random_timelines_f16(void **unused)
 {
     (void)unused;
-    run_random(&kv_store_f16, 0, 3);
+    run_random(&kv_store_f16, 0, 3, 0);
+}
+
+static void random_windows(void **unused)
+{
+    (void)unused;
+    static const int32_t windows[] = {1, 2, 31, 32, 33, 64, 90};
+    for (uint32_t i = 0; i < sizeof windows / sizeof windows[0]; i++) {
+        run_random(&kv_store_f32, i % 2, 10 + i, windows[i]);
+    }
+}
+
+/* however long the text, a window of W holds at most ceil((W + n_batch - 1) / 32) + 1 pages and the
+ * pinned ones */
+static void windows_stay_small(void **unused)
+{
+    (void)unused;
+    for (window = 1; window < 100; window += 7) {
+        open_pool(&kv_store_f32, 0);
+        kv_seq *seq = &seqs[0];
+        int32_t most = kv_pages_for(window + N_BATCH - 1) + 1 + 1;
+        for (int32_t n = 0; n < N_CTX;) {
+            int32_t n_new = N_CTX - n < N_BATCH ? N_CTX - n : N_BATCH;
+            assert_true(kv_reserve(&pool, &seq, &n_new, 1));
+            assert_true(N_PAGES - owners[1].n_free <= most);
+            (void)kv_seq_commit(&pool, seq, n_new);
+            n += n_new;
+        }
+        assert_true(N_PAGES - owners[1].n_free <= kv_pages_for(window) + 2);
+        close_pool();
+    }
+    window = 0;
 }
 
 /* a lone sequence in a fresh pool is one span; a shuffled pool hands out other pages */
@@ -210,12 +258,12 @@ static void fresh_pool_is_one_span(void **unused)
     for (uint64_t page_seed = 0; page_seed < 2; page_seed++) {
         open_pool(&kv_store_f32, page_seed);
         kv_seq *seq = &seqs[0];
-        int32_t n_new = 150;
+        int32_t n_new = N_BATCH;
         kv_span spans[N_CTX / KV_PAGE_ROWS + 3];
         assert_true(kv_reserve(&pool, &seq, &n_new, 1));
         int32_t n = kv_seq_spans(&pool, seq, 0, (kv_view){0, 0, n_new}, spans);
         assert_true(page_seed == 0 ? n == 1 : n > 1);
-        kv_seq_commit(&pool, seq, n_new);
+        (void)kv_seq_commit(&pool, seq, n_new);
         close_pool();
     }
 }
@@ -226,14 +274,14 @@ static void last_holder_keeps_the_page(void **unused)
     (void)unused;
     open_pool(&kv_store_f32, 0);
     kv_seq *both[2] = {&seqs[0], &seqs[1]};
-    int32_t n_new[2] = {(N_PAGES - 2) * KV_PAGE_ROWS > N_CTX ? N_CTX - 10 : 10, 0};
+    int32_t n_new[2] = {20, 0};
     assert_true(kv_reserve(&pool, both, n_new, 1));
-    kv_seq_commit(&pool, &seqs[0], n_new[0]);
+    (void)kv_seq_commit(&pool, &seqs[0], n_new[0]);
     kv_seq_fork(&pool, &seqs[1], &seqs[0]);
-    int32_t n_free = pool.n_free[0];
+    int32_t n_free = owners[0].n_free;
     n_new[0] = n_new[1] = 1;
     assert_true(kv_reserve(&pool, both, n_new, 2));
-    assert_int_equal(pool.n_free[0], n_free - 1);
+    assert_int_equal(owners[0].n_free, n_free - 1);
     kv_seq_rollback(&pool, &seqs[0]);
     kv_seq_rollback(&pool, &seqs[1]);
     close_pool();
@@ -248,7 +296,7 @@ static void usage_counts_pages(void **unused)
     kv_seq *seq = &seqs[0];
     int32_t n_new = 33;
     assert_true(kv_reserve(&pool, &seq, &n_new, 1));
-    kv_seq_commit(&pool, seq, n_new);
+    (void)kv_seq_commit(&pool, seq, n_new);
     kv_seq_fork(&pool, &seqs[1], seq);
     kv_seq_truncate(&pool, seq, 20);
     kv_pool_get_usage(&pool, &usage);
@@ -265,6 +313,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_timelines_f32),   cmocka_unit_test(random_timelines_f16),
+        cmocka_unit_test(random_windows),         cmocka_unit_test(windows_stay_small),
         cmocka_unit_test(fresh_pool_is_one_span), cmocka_unit_test(last_holder_keeps_the_page),
         cmocka_unit_test(usage_counts_pages),
     };
