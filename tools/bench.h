@@ -30,13 +30,13 @@ typedef struct bench_row {
     double tok_s[BENCH_MAX_REPS]; /* tok_s[n_reps] */
     int n_reps;
     double mean, sd, median, p5, p95, ms_per_token; /* ms_per_token: at the median */
-    size_t kv_bytes; /* in use at the end of a repetition */
+    size_t kv_bytes;                                /* in use at the end of a repetition */
 } bench_row;
 
 typedef struct bench_result {
     const bench_args *args;
     kvass_model_info info;
-    const char *dtype;      /* of most of the weights */
+    const char *dtype; /* of most of the weights */
     char cpu[128];
     const char *isa;
     int32_t n_threads;

@@ -38,8 +38,8 @@ typedef struct eval_scores {
     int64_t n_scored, n_bytes, n_fed;
     int64_t n_same_top;
     double kld_mean, kld_p99, kld_max;
-    double seconds;        /* of the network with the cache asked for */
-    double p50_ms, p99_ms; /* per decoded token, --path decode */
+    double seconds;          /* of the network with the cache asked for */
+    double p50_ms, p99_ms;   /* per decoded token, --path decode */
     kvass_cache_usage usage; /* as it was when most was in use */
     kvass_context_info context;
 } eval_scores;

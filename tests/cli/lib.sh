@@ -1,6 +1,6 @@
-# lib.sh - what the tests of the command share. Sourced with $KVASS (the program) and $ROOT (the source
-# tree) set; each test ends with `finish`. Tests run the program as users do and look at exit code,
-# stdout and stderr.
+# lib.sh - what the tests of the command share. Sourced with $KVASS (the program) and $ROOT (the
+# source tree) set; each test ends with `finish`. Tests run the program as users do and look at exit
+# code, stdout and stderr.
 set -u
 : "${KVASS:?}" "${ROOT:?}"
 unset KVASS_MODEL KVASS_THREADS

@@ -5,12 +5,15 @@ k=("$KVASS" bench -q -m "$ROOT/tests/golden/llama-gqa" -n 3 --reps 3 --warmup 0)
 expect 0 "${k[@]}" --depth 5,20 -o json
 silent
 json 'd["schema_version"] == 1 and len(d["rows"]) == 6 and len(d["side_by_side"]) == 2'
-json '{(r["mode"], r["n_ctx_before"]) for r in d["rows"]} == {(m, n) for m in ("prefill", "cached", "uncached") for n in (5, 20)}'
-json 'all(len(r["samples_tok_s"]) == 3 and r["tok_s_p5"] <= r["tok_s_median"] <= r["tok_s_p95"] for r in d["rows"])'
+json '{(r["mode"], r["n_ctx_before"]) for r in d["rows"]} == {
+    (m, n) for m in ("prefill", "cached", "uncached") for n in (5, 20)}'
+json 'all(len(r["samples_tok_s"]) == 3 for r in d["rows"])' \
+    'all(r["tok_s_p5"] <= r["tok_s_median"] <= r["tok_s_p95"] for r in d["rows"])'
 json 'all(r["kv_bytes"] == 0 for r in d["rows"] if r["mode"] == "uncached")'
 json 'all(r["kv_bytes"] > 0 and r["n_gen"] == 3 for r in d["rows"] if r["mode"] == "cached")'
 json 'all((r["ttft_ms"] is not None) == (r["mode"] == "prefill") for r in d["rows"])'
-json 'all(abs(s["uncached_per_cached"] / (s["uncached_ms"] / s["cached_ms"]) - 1) < 0.02 for s in d["side_by_side"])'
+json 'all(abs(s["uncached_per_cached"] / (s["uncached_ms"] / s["cached_ms"]) - 1) < 0.02
+    for s in d["side_by_side"])'
 
 expect 0 "${k[@]}" --depth 5 -o csv
 [ "$(wc -l <"$out")" -eq 4 ] || fail "csv lines"
@@ -18,7 +21,8 @@ expect 0 "${k[@]}" --depth 5 -o csv
 expect 0 "${k[@]}" --depth 5 -o jsonl --mode cached,uncached
 [ "$(wc -l <"$out")" -eq 2 ] || fail "jsonl lines"
 python3 -c 'import json, sys
-for line in open(sys.argv[1]): assert json.loads(line)["schema_version"] == 1' "$out" || fail "jsonl"
+for line in open(sys.argv[1]): assert json.loads(line)["schema_version"] == 1' "$out" ||
+    fail "jsonl"
 expect 0 "${k[@]}" --depth 5
 [ "$(grep -c '^|' "$out")" -eq 3 ] || fail "table: $(cat "$out")"
 

@@ -13,8 +13,8 @@ says "--kv-type"
 expect 2 "${k[@]}" --isa sse2 x
 says "--isa"
 # flags of caches that do not exist are not taken in silence
-for flag in --window --sinks --topk-pages --recent --dense-layers --kv-share --kv-offload --positions \
-    --prompt-cache --chat; do
+for flag in --window --sinks --topk-pages --recent --dense-layers --kv-share --kv-offload \
+    --positions --prompt-cache --chat; do
     expect 2 "${k[@]}" $flag 1 x
     says "unrecognized option '$flag'"
 done

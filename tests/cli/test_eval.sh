@@ -13,15 +13,21 @@ for word in perplexity bits kl "same top" cache; do
 done
 expect 0 "${k[@]}" --json --kv-type f32
 json 'd["kld_mean"] == d["kld_max"] == 0 and d["same_top"] == 1 and d["ppl_ratio"] == 1'
-json 'd["policy"] == "full" and d["k_type"] == d["v_type"] == "f32" and d["tokens_scored"] == d["tokens_seen"]'
+json 'd["policy"] == "full"' \
+    'd["k_type"] == d["v_type"] == "f32"' \
+    'd["tokens_scored"] == d["tokens_seen"]'
 cp "$out" "$work/f32.json"
 
 # every field of a measurement, whether it was measured or not
-json 'set("policy k_type v_type n_ctx budget tokens_seen bytes_reserved bytes_used bytes_touched bytes_per_token index_bytes cold_bytes bits_per_byte ppl ppl_ratio kld_mean kld_p99 kld_max same_top needle_kept prefill_tok_s decode_tok_s decode_p50_ms decode_p99_ms recomputed_tokens evicted_tokens pages_touched threads seed model_fingerprint".split()) <= set(d)'
+json 'set("""policy k_type v_type n_ctx budget tokens_seen bytes_reserved bytes_used bytes_touched
+    bytes_per_token index_bytes cold_bytes bits_per_byte ppl ppl_ratio kld_mean kld_p99 kld_max
+    same_top needle_kept prefill_tok_s decode_tok_s decode_p50_ms decode_p99_ms recomputed_tokens
+    evicted_tokens pages_touched threads seed model_fingerprint""".split()) <= set(d)'
 
 # bits per byte again, from the logits
 expect 0 "$KVASS" generate -m "$model" --json -n 0 "$text"
-ids=$(python3 -c 'import json, sys; print(*json.load(open(sys.argv[1]))["prompt_tokens"], sep=",")' "$out")
+ids=$(python3 -c 'import json, sys
+print(*json.load(open(sys.argv[1]))["prompt_tokens"], sep=",")' "$out")
 expect 0 "$KVASS" logits -m "$model" --kv-type f32 --all --json --tokens "$ids"
 python3 - "$out" "$work/f32.json" "$text" <<'PYTHON' || fail "bits per byte differ from the logits'"
 import json, math, sys
@@ -36,11 +42,20 @@ PYTHON
 
 # f16 is close, decoding is as good, no cache is exact
 expect 0 "${k[@]}" --json
-json '0 < d["kld_mean"] < 1e-4 and d["k_type"] == "f16" and d["prefill_tok_s"] > 0 and d["decode_tok_s"] is None'
+json '0 < d["kld_mean"] < 1e-4' \
+    'd["k_type"] == "f16"' \
+    'd["prefill_tok_s"] > 0' \
+    'd["decode_tok_s"] is None'
 expect 0 "${k[@]}" --json --kv-type f32 --path decode
-json 'd["kld_max"] < 1e-6 and d["decode_tok_s"] > 0 and d["decode_p50_ms"] > 0 and d["prefill_tok_s"] is None'
+json 'd["kld_max"] < 1e-6' \
+    'd["decode_tok_s"] > 0' \
+    'd["decode_p50_ms"] > 0' \
+    'd["prefill_tok_s"] is None'
 expect 0 "${k[@]}" --json --kv-type f32 --cache none --path decode
-json 'd["kld_max"] < 1e-6 and d["policy"] == "none" and d["bytes_used"] == 0 and d["recomputed_tokens"] > 0'
+json 'd["kld_max"] < 1e-6' \
+    'd["policy"] == "none"' \
+    'd["bytes_used"] == 0' \
+    'd["recomputed_tokens"] > 0'
 
 # a short context: more windows, every byte still counted
 expect 0 "${k[@]}" --json -c 8

@@ -21,7 +21,8 @@ expect 0 "$KVASS" generate -m "$model" --seed 6 -n 24 "Once upon a time"
 cmp -s "$out" "$work/seed5" && fail "two seeds, one text"
 
 # every path gives the same text when the cache is exact
-for options in "--cache none" "--batch 1" "--batch 7" "--deterministic" "--isa scalar" "--mmap" "-c 64"; do
+for options in "--cache none" "--batch 1" "--batch 7" "--deterministic" "--isa scalar" "--mmap" \
+    "-c 64"; do
     # shellcheck disable=SC2086 # a list of words
     expect 0 "$KVASS" generate -m "$model" --kv-type f32 --temp 0 -n 24 $options "Once upon a time"
     cp "$out" "$work/path"
@@ -64,8 +65,11 @@ silent
 json 'set(d) == {"text", "tokens", "prompt_tokens", "finish_reason", "seed", "timing", "cache"}'
 json 'len(d["tokens"]) == 12 and d["finish_reason"] == "length" and d["seed"] == 9'
 json 'd["timing"]["first_token_ms"] > 0 and d["timing"]["decode_tok_s"] > 0'
-json 'd["cache"]["retain"] == "full" and d["cache"]["store"] == "f16" and d["cache"]["bytes_used"] > 0'
-python3 -c 'import json, sys; sys.stdout.write(json.load(open(sys.argv[1]))["text"])' "$out" >"$work/text"
+json 'd["cache"]["retain"] == "full"' \
+    'd["cache"]["store"] == "f16"' \
+    'd["cache"]["bytes_used"] > 0'
+python3 -c 'import json, sys
+sys.stdout.write(json.load(open(sys.argv[1]))["text"])' "$out" >"$work/text"
 expect 0 "$KVASS" generate -m "$model" --seed 9 -n 12 "Once upon a time"
 same "$out" "$work/text"
 expect 0 "$KVASS" generate -m "$model" --json --cache none --kv-type f32 --temp 0 -n 8 "Once"
@@ -75,8 +79,9 @@ json 'd["cache"]["recomputed_tokens"] > 0 and d["cache"]["bytes_transient"] > 0'
 expect 0 "$KVASS" generate -m "$model" --json -n 1 "Once"
 cp "$out" "$work/first"
 expect 0 "$KVASS" generate -m "$model" --json -n 1 "Once"
-python3 -c 'import json, sys; a, b = (json.load(open(f))["seed"] for f in sys.argv[1:]); sys.exit(a == b)' \
-    "$out" "$work/first" || fail "two runs with the same unasked seed"
+python3 -c 'import json, sys
+a, b = (json.load(open(f))["seed"] for f in sys.argv[1:])
+sys.exit(a == b)' "$out" "$work/first" || fail "two runs with the same unasked seed"
 
 # a full context ends the text without an error
 expect 0 "$KVASS" generate -m "$model" --json --temp 0 -c 16 "Once upon a time"
@@ -84,14 +89,19 @@ json 'd["finish_reason"] == "context" and len(d["tokens"]) + len(d["prompt_token
 
 # the summary line
 expect 0 "$KVASS" generate -m "$model" --seed 3 --stats -n 8 "Once upon a time"
-grep -qE '^prompt [0-9]+ tok .* ms \([0-9]+ tok/s\) \| 8 tok .* \| first token .* ms \| load .* ms \| kv .*/.* MiB \| peak [0-9]+ MiB \| seed 3 \| stop: length$' "$err" ||
+number='[0-9.e+]+'
+pattern="^prompt $number tok $number ms \($number tok/s\) \| 8 tok $number ms \($number tok/s\) \| "
+pattern+="first token $number ms \| load $number ms \| kv $number/$number MiB \| "
+pattern+="peak $number MiB \| seed 3 \| stop: length\$"
+grep -qE "$pattern" "$err" ||
     fail "summary: $(cat "$err")"
 expect 0 "$KVASS" generate -m "$model" --seed 3 --stats -q -n 8 "Once upon a time"
 silent
 
 # the locale changes nothing
-expect 0 env LC_ALL=de_DE.UTF-8 "$KVASS" generate -m "$model" --temp 0.5 --top-p 0.9 --seed 5 -n 8 "Once"
+sampled=("$KVASS" generate -m "$model" --temp 0.5 --top-p 0.9 --seed 5 -n 8 "Once")
+expect 0 env LC_ALL=de_DE.UTF-8 "${sampled[@]}"
 cp "$out" "$work/locale"
-expect 0 env LC_ALL=C "$KVASS" generate -m "$model" --temp 0.5 --top-p 0.9 --seed 5 -n 8 "Once"
+expect 0 env LC_ALL=C "${sampled[@]}"
 same "$out" "$work/locale"
 finish

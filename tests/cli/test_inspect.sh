@@ -8,7 +8,8 @@ for name in llama-gqa llama-mha llama-untied llama-sharded llama-bf16 llama-f16 
     expect 0 "$KVASS" inspect -m "$golden/$name" --json --tensors --check
     json 'd["n_params"] > 0 and d["bad_values"] == 0 and len(d["fingerprint"]) == 16' \
         'sum(t["bytes"] for t in d["tensors"]) == sum(t["bytes"] for t in d["dtypes"])' \
-        'sum(math.prod(t["shape"]) for t in d["tensors"]) == sum(t["elements"] for t in d["dtypes"])' \
+        'sum(math.prod(t["shape"]) for t in d["tensors"]) == sum(
+            t["elements"] for t in d["dtypes"])' \
         'd["cache_bytes_per_token"]["f16"] == 4 * d["n_layers"] * d["n_kv_heads"] * d["head_dim"]' \
         'd["cache_bytes_per_token"]["f32"] == 2 * d["cache_bytes_per_token"]["f16"]' \
         'd["memory"]["cache_bytes"] >= d["memory"]["n_ctx"] * d["cache_bytes_per_token"]["f16"]' \
@@ -23,7 +24,8 @@ json 'd["format"] == "llama2.c v2" and "q8_f32" in [t["dtype"] for t in d["dtype
 
 # the memory follows the context and the store
 expect 0 "$KVASS" inspect "$golden/llama-mha" --json -c 64 --kv-type f32
-json 'd["memory"]["n_ctx"] == 64 and d["memory"]["cache_bytes"] == 64 * d["cache_bytes_per_token"]["f32"]'
+json 'd["memory"]["n_ctx"] == 64' \
+    'd["memory"]["cache_bytes"] == 64 * d["cache_bytes_per_token"]["f32"]'
 expect 0 "$KVASS" inspect "$golden/llama-mha" -c 64
 grep -q "at a context of 64" "$out" || fail "no memory at 64"
 
@@ -74,14 +76,15 @@ for command in generate eval bench logits inspect tokenize detokenize; do
     silent
     cp "$out" "$work/help"
     [ "$(wc -l <"$work/help")" -le 40 ] || fail "$command --help has more than 40 lines"
-    [ "$(sed '1,/^examples:/d' "$work/help" | wc -l)" -eq 3 ] || fail "$command --help lacks three examples"
+    [ "$(sed '1,/^examples:/d' "$work/help" | wc -l)" -eq 3 ] ||
+        fail "$command --help lacks three examples"
     [ "$(wc -L <"$work/help")" -le 80 ] || fail "$command --help is wider than 80"
     # every option there is, is in it (usage knows them all)
     expect 0 "$KVASS" $command --usage
     for option in $(grep -oE -- '--[a-z][a-z0-9-]+' "$out" | sort -u); do
         case $option in
-        --help | --usage | --model | --tokenizer | --quiet | --verbose | --ctx | --threads | --prompt | \
-            --file | --tokens | --output | --version) ;;
+        --help | --usage | --model | --tokenizer | --quiet | --verbose | --ctx | --threads | \
+            --prompt | --file | --tokens | --output | --version) ;;
         *) grep -qF -- "$option" "$work/help" || [ "$command $option" = "bench --cache" ] ||
             fail "$command --help lacks $option" ;;
         esac

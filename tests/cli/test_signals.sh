@@ -9,12 +9,13 @@ silent
 n_interrupted=0
 for delay in 0.02 0.05 0.1 0.15 0.2 0.3 0.4; do
     code=0
-    timeout --preserve-status -s INT $delay "${slow[@]}" -n 300 --stats "Once upon a time" >"$out" 2>"$err" </dev/null ||
-        code=$?
+    timeout --preserve-status -s INT $delay "${slow[@]}" -n 300 --stats "Once upon a time" \
+        >"$out" 2>"$err" </dev/null || code=$?
     case $code in
     130)
         n_interrupted=$((n_interrupted + 1))
-        cmp -s "$out" <(head -c "$(stat -c %s "$out")" "$work/full") || fail "not a beginning of the text"
+        cmp -s "$out" <(head -c "$(stat -c %s "$out")" "$work/full") ||
+            fail "not a beginning of the text"
         # before the handler stands there is nothing to sum up
         [ ! -s "$err" ] || grep -q "stop: cancelled$" "$err" || fail "summary: $(cat "$err")"
         ;;
@@ -24,12 +25,17 @@ for delay in 0.02 0.05 0.1 0.15 0.2 0.3 0.4; do
 done
 [ $n_interrupted -gt 0 ] || fail "no run was interrupted"
 code=0
-timeout --preserve-status -s INT 0.3 "$KVASS" bench -m "$model" --reps 1000 >"$out" 2>"$err" </dev/null || code=$?
+timeout --preserve-status -s INT 0.3 "$KVASS" bench -m "$model" --reps 1000 \
+    >"$out" 2>"$err" </dev/null || code=$?
 [ $code -eq 130 ] || fail "bench gave exit code $code after SIGINT: $(cat "$err")"
 [ ! -s "$out" ] || fail "bench wrote half a table"
 
 # the reader is gone: a quiet death by SIGPIPE
-{ sleep 0.2; "$KVASS" generate -m "$model" -n 20 "Once" 2>"$err"; echo $? >"$work/code"; } </dev/null | true
+{
+    sleep 0.2
+    "$KVASS" generate -m "$model" -n 20 "Once" 2>"$err"
+    echo $? >"$work/code"
+} </dev/null | true
 [ "$(cat "$work/code")" -eq 141 ] || fail "exit code $(cat "$work/code") without a reader"
 silent
 "${slow[@]}" -n 300 "Once upon a time" 2>"$err" </dev/null | head -c 1 >"$out"
@@ -37,8 +43,8 @@ silent
 silent
 
 # a full disk and a closed stdout are errors
-for command in "generate -n 20 Once" "generate -n 20 --json Once" "inspect" "tokenize Once" "--version" "help" \
-    "logits --tokens 1"; do
+for command in "generate -n 20 Once" "generate -n 20 --json Once" "inspect" "tokenize Once" \
+    "--version" "help" "logits --tokens 1"; do
     code=0
     # shellcheck disable=SC2086 # a list of words
     KVASS_MODEL=$model "$KVASS" $command >/dev/full 2>"$err" </dev/null || code=$?
@@ -72,7 +78,8 @@ else
     mapped=$copy
 fi
 [ -f "$file" ] && {
-    "$KVASS" generate -m "$copy" --mmap --cache none --batch 1 -t 1 -n 300 --temp 0 "Once upon a time" >"$out" 2>"$err" </dev/null &
+    "$KVASS" generate -m "$copy" --mmap --cache none --batch 1 -t 1 -n 300 --temp 0 "Once upon" \
+        >"$out" 2>"$err" </dev/null &
     pid=$!
     sleep 0.3
     : >"$mapped"

@@ -1,4 +1,4 @@
-# Published numbers: the text of a known checkpoint by every path, and its score on held-out stories.
+# Published numbers: the text of a known checkpoint by every path, its score on held-out stories.
 . "${ROOT:?}/tests/cli/lib.sh" || exit 99
 stories=$shared/models/stories260K
 [ -e "$stories/stories260K.bin" ] || skip "no shared data"
@@ -30,8 +30,8 @@ expect 0 "$KVASS" inspect --json "$shared/models/llama2c-v2-q8/model_qint80.bin"
 json 'd["tokenizer"]["n_vocab"] == 1024 and d["format"] == "llama2.c v2"'
 expect 3 "$KVASS" generate -m "$shared/models/stories-xs/model.bin" "Once"
 says "--tokenizer"
-expect 0 "$KVASS" generate -m "$shared/models/stories-xs/model.bin" --tokenizer "$stories/tok512.bin" \
-    --temp 0 -n 5 "Once"
+expect 0 "$KVASS" generate -m "$shared/models/stories-xs/model.bin" \
+    --tokenizer "$stories/tok512.bin" --temp 0 -n 5 "Once"
 expect 3 "$KVASS" generate -m "$stories/stories260K.bin" \
     --tokenizer "$shared/models/llama2c-v2-q8/tok1024.bin" "Once"
 says "512"

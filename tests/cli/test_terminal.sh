@@ -2,7 +2,7 @@
 . "${ROOT:?}/tests/cli/lib.sh" || exit 99
 need_model
 
-# terminal COMMAND...: run it with stdin, stdout and stderr on a new terminal; what it shows is in $out
+# terminal COMMAND...: run it with stdin, stdout and stderr on a new terminal, which shows $out
 terminal() {
     python3 - "$out" "$@" <<'PYTHON'
 import os, pty, sys
@@ -29,7 +29,8 @@ expect 0 "$KVASS" generate -m "$model" --temp 0 -n 12 "Once upon a time"
 cp "$out" "$work/text"
 terminal "$KVASS" generate -m "$model" --temp 0 -n 12 "Once upon a time" || fail "exit code $?"
 [ "$(sed '$d' "$out")" = "$(cat "$work/text")" ] || fail "text: $(cat "$out")"
-tail -n 1 "$out" | grep -q "^prompt .* | seed [0-9]* | stop: length$" || fail "no summary: $(tail -n 1 "$out")"
+tail -n 1 "$out" | grep -q "^prompt .* | seed [0-9]* | stop: length$" ||
+    fail "no summary: $(tail -n 1 "$out")"
 terminal "$KVASS" generate -q -m "$model" --temp 0 -n 12 "Once upon a time" || fail "exit code $?"
 [ "$(cat "$out")" = "$(cat "$work/text")" ] || fail "-q: $(cat "$out")"
 # no prompt on a terminal: from the begin-of-text token

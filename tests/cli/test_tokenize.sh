@@ -6,7 +6,8 @@ k=("$KVASS" tokenize -m "$model")
 expect 0 "${k[@]}" "Once upon a time"
 silent
 cp "$out" "$work/lines"
-awk -F '\t' 'NF != 3 || $1 !~ /^[0-9]+$/ || $2 !~ /^[0-9a-f ]+$/ || $3 !~ /^".*"$/ { exit 1 }' "$work/lines" ||
+awk -F '\t' 'NF != 3 || $1 !~ /^[0-9]+$/ || $2 !~ /^[0-9a-f ]+$/ || $3 !~ /^".*"$/ { exit 1 }' \
+    "$work/lines" ||
     fail "lines: $(cat "$work/lines")"
 expect 0 "${k[@]}" --ids "Once upon a time"
 cp "$out" "$work/ids"
@@ -14,10 +15,12 @@ cp "$out" "$work/ids"
 expect 0 "${k[@]}" --count "Once upon a time"
 [ "$(cat "$out")" -eq "$(wc -l <"$work/lines")" ] || fail "--count"
 expect 0 "${k[@]}" --json "Once upon a time"
-json 'len(d["tokens"]) == d["count"] == len(d["pieces"]) and "".join(d["pieces"]).strip() == "Once upon a time"'
+json 'len(d["tokens"]) == d["count"] == len(d["pieces"])' \
+    '"".join(d["pieces"]).strip() == "Once upon a time"'
 
 # back again, from arguments, a pipe, a file and with commas
-for text in "Once upon a time" "  two  spaces " "Ärger, 日本 🙂" 'quote " and \ backslash' ""; do
+for text in "Once upon a time" "  two  spaces " "Ärger, 日本 🙂" 'quote " and \ backslash' \
+    ""; do
     printf '%s' "$text" >"$work/text"
     expect 0 "${k[@]}" --ids -f "$work/text"
     cp "$out" "$work/ids"
