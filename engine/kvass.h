@@ -125,6 +125,7 @@ typedef struct kvass_model_info {
     int32_t n_ctx;           /* trained context length */
     int32_t bos;             /* begin-of-text id, -1 if the checkpoint names none */
     int32_t eos[8], n_eos;   /* ids that end a text */
+    int32_t n_meta;          /* learned vectors before every text; each takes a row of the cache */
     bool tied;               /* the output matrix is the token embedding */
     int64_t n_params;        /* tied matrices counted once */
     size_t weight_bytes;     /* bytes the weights take in memory */
@@ -135,6 +136,15 @@ typedef struct kvass_model_info {
 
 /* *info is filled; its strings live as long as the model. */
 KVASS_API void kvass_model_get_info(const kvass_model *model, kvass_model_info *info);
+
+/* What one layer sees and whose keys and values it reads, as trained. */
+typedef struct kvass_layer_info {
+    int32_t window; /* keys a query sees besides meta tokens, its own included; 0 = all */
+    int32_t owner;  /* the layer whose K and V it reads; itself unless shared */
+} kvass_layer_info;
+/* INVALID when layer is out of range. */
+KVASS_API kvass_status kvass_model_get_layer(const kvass_model *model, int32_t layer,
+                                             kvass_layer_info *info, kvass_error *err);
 
 /* Something odd but harmless found while opening, as a sentence; NULL when i is out of range. */
 KVASS_API const char *kvass_model_warning(const kvass_model *model, int32_t i);

@@ -13,6 +13,7 @@
 typedef enum kvass_role {
     KVASS_ROLE_TOK_EMBED,
     KVASS_ROLE_POS_EMBED,
+    KVASS_ROLE_META_EMBED,
     KVASS_ROLE_FINAL_NORM,
     KVASS_ROLE_LM_HEAD,
     KVASS_ROLE_ATTN_NORM,
@@ -60,7 +61,7 @@ typedef struct kvass_family {
     kvass_status (*layer)(const kvass_checkpoint *ckpt, const kvass_config *config, int32_t l,
                           kvass_layer_spec *spec, kvass_error *err);
     /* Ends with name NULL. Every role named is expected, but for lm_head when tied, wk and wv when
-     * another layer owns them. */
+     * another layer owns them, meta_embed when there are no meta tokens. */
     const kvass_tensor_name *tensors;
 } kvass_family;
 

@@ -140,6 +140,7 @@ void kvass_model_get_info(const kvass_model *model, kvass_model_info *info)
                                .n_ctx = c->n_ctx,
                                .bos = c->bos,
                                .n_eos = c->n_eos,
+                               .n_meta = c->n_meta,
                                .tied = c->tied,
                                .n_params = model->n_params,
                                .weight_bytes = model->weight_bytes,
@@ -152,6 +153,18 @@ void kvass_model_get_info(const kvass_model *model, kvass_model_info *info)
 const char *kvass_model_warning(const kvass_model *model, int32_t i)
 {
     return i >= 0 && i < model->ckpt->n_warnings ? model->ckpt->warnings[i] : NULL;
+}
+
+kvass_status kvass_model_get_layer(const kvass_model *model, int32_t layer, kvass_layer_info *info,
+                                   kvass_error *err)
+{
+    if (layer < 0 || layer >= model->config.n_layers) {
+        return kvass_fail(err, KVASS_INVALID, "ARGUMENT", "layer %d: expected 0 .. %d", layer,
+                          model->config.n_layers - 1);
+    }
+    const kvass_layer_spec *spec = &model->layers[layer].spec;
+    *info = (kvass_layer_info){.window = spec->window, .owner = spec->owner};
+    return KVASS_OK;
 }
 
 kvass_status kvass_model_get_tensor(const kvass_model *model, int32_t i, kvass_tensor_info *info,

@@ -17,6 +17,8 @@ static const kvass_role_traits roles[KVASS_N_ROLES] = {
                               GLOBAL(tok_embed)},
     [KVASS_ROLE_POS_EMBED] = {"pos_embed", KVASS_KIND_MATRIX, KVASS_SIZE_CTX, KVASS_SIZE_DIM,
                               GLOBAL(pos_embed)},
+    [KVASS_ROLE_META_EMBED] = {"meta_embed", KVASS_KIND_MATRIX, KVASS_SIZE_META, KVASS_SIZE_DIM,
+                               GLOBAL(meta_embed)},
     [KVASS_ROLE_FINAL_NORM] = {"final_norm", KVASS_KIND_NORM, KVASS_SIZE_DIM, KVASS_SIZE_NONE,
                                GLOBAL(final_norm)},
     [KVASS_ROLE_LM_HEAD] = {"lm_head", KVASS_KIND_LINEAR, KVASS_SIZE_VOCAB, KVASS_SIZE_DIM,
@@ -48,6 +50,8 @@ int32_t kvass_size_of(const kvass_config *config, kvass_size size)
         return config->n_vocab;
     case KVASS_SIZE_CTX:
         return config->n_ctx;
+    case KVASS_SIZE_META:
+        return config->n_meta;
     case KVASS_SIZE_DIM:
         return config->dim;
     case KVASS_SIZE_Q:
@@ -113,6 +117,8 @@ static bool is_wanted(const kvass_model *model, const kvass_tensor_name *part, i
     switch (part->role) {
     case KVASS_ROLE_LM_HEAD:
         return !model->config.tied;
+    case KVASS_ROLE_META_EMBED:
+        return model->config.n_meta > 0;
     case KVASS_ROLE_WK:
     case KVASS_ROLE_WV:
         return model->layers[layer].spec.owner == layer;

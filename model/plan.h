@@ -17,6 +17,7 @@ typedef enum kvass_size {
     KVASS_SIZE_NONE,
     KVASS_SIZE_VOCAB,
     KVASS_SIZE_CTX,
+    KVASS_SIZE_META,
     KVASS_SIZE_DIM,
     KVASS_SIZE_Q,
     KVASS_SIZE_KV,

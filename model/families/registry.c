@@ -7,6 +7,7 @@
 /* One line for each file in families/. */
 #define FAMILIES(X)                                                                                \
     X(gpt2)                                                                                        \
+    X(kvass)                                                                                       \
     X(llama)
 
 #define X(name) extern const kvass_family kvass_family_##name;

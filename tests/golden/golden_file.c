@@ -38,6 +38,7 @@ const golden_case golden_cases[GOLDEN_N_CASES] = {
     LLAMA2C("llama-q8", "v2-g64.bin", "v2-g64.logits.bin"),
     PLAIN("gpt2"),
     PLAIN("gpt2-odd"),
+    PLAIN("kvass"),
     {"gpt2-chains", "models/gpt2-chains", "shared/gpt2-chains.logits.bin", true, false},
     {"stories260K", "models/stories260K/stories260K.bin", "shared/stories260K.logits.bin", true,
      true},

@@ -2,7 +2,7 @@
 
 config.json, generation_config.json, tokenizer.json, tokenizer_config.json, model.safetensors (bfloat16).
 `tiny` is a plain llama, `tiny-gpt2` a plain gpt2 (its matrices stored [in, out], q, k and v side by
-side), `tiny-lean` a kvass: llama names, no k and v in layers that read another's, model.meta_tokens.
+side), `tiny-lean` a kvass: llama names, no k and v in layers that read another's, model.meta_tokens.weight.
 """
 
 import argparse
@@ -26,7 +26,7 @@ GPT2 = {"attn.wo": "attn.c_proj", "mlp.w_up": "mlp.c_fc", "mlp.w_down": "mlp.c_p
 def llama_tensors(cfg, state):
     out = {"model.embed_tokens.weight": state["embed.weight"], "model.norm.weight": state["norm.weight"]}
     if cfg.n_meta:
-        out["model.meta_tokens"] = state["meta"]
+        out["model.meta_tokens.weight"] = state["meta"]
     for name, tensor in state.items():
         if name.startswith("layers."):
             _, layer, rest = name.split(".", 2)
