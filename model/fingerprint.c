@@ -36,9 +36,9 @@ static void mix_real(uint64_t *hash, double value)
 static void mix_config(uint64_t *hash, const kvass_model *model)
 {
     const kvass_config *c = &model->config;
-    const int64_t ints[] = {c->n_layers, c->dim,     c->n_heads,          c->n_kv_heads,
-                            c->head_dim, c->ffn_dim, c->n_vocab,          (int64_t)c->final_norm,
-                            c->tied,     c->biases,  (int64_t)c->position};
+    const int64_t ints[] = {c->n_layers, c->dim,     c->n_heads,           c->n_kv_heads,
+                            c->head_dim, c->ffn_dim, c->n_vocab,           (int64_t)c->final_norm,
+                            c->tied,     c->biases,  (int64_t)c->position, c->n_meta};
     mix(hash, model->family->name, strlen(model->family->name));
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) {
         mix_int(hash, ints[i]);

@@ -65,7 +65,7 @@ typedef struct kvass_layer_spec {
 typedef struct kvass_config {
     int32_t n_layers, dim, n_heads, n_kv_heads, head_dim, ffn_dim, n_vocab;
     int32_t n_ctx;         /* trained context, in tokens of text */
-    int32_t n_meta;        /* learned vectors that stand before every text, at positions 0 .. n_meta-1 */
+    int32_t n_meta;        /* learned vectors before every text, at positions 0 .. n_meta-1 */
     float norm_eps;
     kvass_norm_kind final_norm;
     kvass_position_kind position;

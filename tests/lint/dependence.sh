@@ -17,7 +17,7 @@ BEGIN {
     may["model"] = "base public"
     may["tokenizer"] = "base public"
     may["tools"] = "public"
-    may["tests"] = "engine cache kernels model tokenizer base public"
+    may["tests"] = "engine cache kernels model tokenizer tools base public"
 
     # headers of other projects: where each may appear, as patterns of the whole path
     only["jansson.h"] = "^engine/base/json[.]c$|^tools/"
