@@ -22,7 +22,7 @@ static double *truth;
  */
 static const struct {
     int32_t window, n_sinks;
-} windows[] = {{1, 0}, {4, 0}, {32, 0}, {33, 4}, {60, 4}, {100, 40}, {270, 3}};
+} windows[] = {{1, 0}, {4, 0}, {33, 4}, {100, 40}, {270, 3}};
 enum { N_WINDOWS = sizeof windows / sizeof windows[0] };
 
 static double standard_deviation(const double *x, size_t n)
@@ -69,15 +69,13 @@ static void check_setup(parity_setup setup)
         }
     }
     setup.deterministic = true;
-    for (int store = KVASS_STORE_F32; store <= KVASS_STORE_F16; store++) {
-        setup.store = (kvass_store)store;
-        for (const parity_path *path = parity_paths; path->name; path++) {
-            run(path, &setup, path == parity_paths ? reference : got);
-            setup.shuffled = !setup.shuffled;
-            if (path != parity_paths && memcmp(got, reference, text.n_floats * sizeof *got) != 0) {
-                fail_msg("window %d, %d sinks, %s: not bit-equal", setup.window, setup.n_sinks,
-                         path->name);
-            }
+    setup.store = KVASS_STORE_F16;
+    for (const parity_path *path = parity_paths; path->name; path++) {
+        run(path, &setup, path == parity_paths ? reference : got);
+        setup.shuffled = !setup.shuffled;
+        if (path != parity_paths && memcmp(got, reference, text.n_floats * sizeof *got) != 0) {
+            fail_msg("window %d, %d sinks, %s: not bit-equal", setup.window, setup.n_sinks,
+                     path->name);
         }
     }
     print_message("window %d, %d sinks, positions %d, share %d: worst %.2g\n", setup.window,
