@@ -20,8 +20,8 @@ typedef struct tok_bpe {
     bool ignore_merges;    /* a word of the vocabulary is taken whole */
     bool fuse_unk;         /* neighbouring unknown characters are one token */
     int32_t unk;           /* -1: none */
-    bool by_words;         /* no merge reaches from before a WORD_MARK over it: a text can be encoded
-                            * word by word (merge.h) */
+    bool by_words;         /* no merge reaches from before a WORD_MARK over it: a text can be
+                            * encoded word by word (merge.h) */
 } tok_bpe;
 
 extern const tok_model_ops kvass_bpe_ops;

@@ -43,8 +43,8 @@ void kvass_merger_add(tok_merger *m, int32_t id, size_t start, size_t n_bytes);
 kvass_status kvass_merger_run(tok_merger *m, tok_merge_rule *rule, const void *model,
                               const char *word, tok_ids *out, kvass_error *err);
 
-/* Where the word that begins at text[at] ends: before the next `mark` that follows something else, or
- * at n. When no merge joins anything with a mark to its right, words merge as they would in the
+/* Where the word that begins at text[at] ends: before the next `mark` that follows something else,
+ * or at n. When no merge joins anything with a mark to its right, words merge as they would in the
  * whole text, and a small heap is a fast one. */
 size_t kvass_merge_end(const char *text, size_t n, size_t at, const char *mark, size_t n_mark);
 

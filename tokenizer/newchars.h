@@ -1,7 +1,7 @@
 /* newchars.h - characters that the libraries' Unicode tables know otherwise.
- * The tokenizers we must agree with split by Unicode 16, Debian's PCRE2 knows 14: to it a newer letter
- * is no letter, and text would be split elsewhere. So text is split by a copy of itself in which an
- * older character of the same category and the same length stands in for each newer one.
+ * The tokenizers we must agree with split by Unicode 16, Debian's PCRE2 knows 14: to it a newer
+ * letter is no letter, and text would be split elsewhere. So text is split by a copy of itself in
+ * which an older character of the same category and length stands in for each newer one.
  * But they normalize by Unicode 9, utf8proc by 15: newer marks and compositions are left alone.
  */
 #ifndef KVASS_TOKENIZER_NEWCHARS_H
@@ -12,7 +12,7 @@
 /* *copy: text[n] with stand-ins, free() it; NULL when text holds no newer character. NOMEM. */
 kvass_status kvass_newchars_replace(const char *text, size_t n, char **copy, kvass_error *err);
 
-/* Whether normal forms leave cp as it is, and everything beside it apart, though utf8proc would not. */
+/* Whether normal forms leave cp, and what is beside it, as it is, though utf8proc would not. */
 bool kvass_newchars_left_alone(uint32_t cp);
 
 #endif

@@ -1,9 +1,9 @@
 /* bench_kernels.c - rates of the products with weights beside what the memory and BLAS give.
  *
- * A benchmark, never a test; nothing is asserted. One thread. Weights rotate through a set of
- * matrices of --mb MiB (default 256: larger than the caches), the kinds are taken in turn, and the
- * best of
- * --rounds passes counts: a slow phase of the machine then hits all of them alike.
+ * A benchmark, never a test; nothing is asserted. One thread, timed by its own CPU clock. Weights
+ * rotate through a set of --mb MiB (default 256: larger than the caches), the kinds are taken in
+ * turn, and the best of --rounds passes counts: a slow phase of the machine hits all of them alike.
+ * The plain read that stands beside them fetches nothing ahead, so a product can be faster.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +21,7 @@ typedef struct shape {
 
 static const shape shapes[] = {{768, 768}, {2048, 768}, {768, 2048}};
 #define N_SHAPES ((int32_t)(sizeof shapes / sizeof shapes[0]))
-#define MAX_M    64
+#define MAX_M    256
 
 static double seconds(void)
 {
@@ -129,7 +129,7 @@ static void bench_vector(const kvass_kernels *k, const uint8_t *set, size_t n_by
 static void bench_matrix(const kvass_kernels *k, const uint8_t *set, size_t n_bytes, int32_t rounds,
                          const float *x, float *y)
 {
-    static const int32_t ms[] = {2, 4, 8, 16, 64};
+    static const int32_t ms[] = {2, 4, 8, 16, 64, 256};
     printf("%-12s %4s %9s", "n_out x n_in", "m", "gemm_nt");
     for (int dtype = 0; dtype < KVASS_N_DTYPES; dtype++) {
         printf(" %7s", kvass_dtype_name((kvass_dtype)dtype));
