@@ -23,7 +23,7 @@ static int32_t tile_columns(int32_t n_out)
 
 static bool uses_gemm(const kvass_context *ctx, int32_t n_rows)
 {
-    return n_rows >= GEMM_ROWS && !ctx->deterministic;
+    return n_rows >= GEMM_ROWS && !ctx->deterministic && ctx->kernels.gemm_is_blas;
 }
 
 size_t kvass_linear_scratch(const kvass_weight *w)

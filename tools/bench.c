@@ -87,8 +87,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         args->warmup = (int)cli_int(state, "--warmup", arg, 0, BENCH_MAX_REPS);
         return 0;
     case ARGP_KEY_END:
-        if (args->opts.context.retain != KVASS_RETAIN_FULL) {
-            argp_error(state, "--cache: bench chooses it; say what to measure with --mode");
+        if (args->opts.context.retain == KVASS_RETAIN_NONE) {
+            argp_error(state, "--cache none: ask for it with --mode uncached");
         }
         return 0;
     default:
@@ -177,7 +177,7 @@ static int prepare(bench_args *args, kvass_model **model)
     kvass_model_get_info(*model, &info);
     code = choose_depths(args, &info);
     kvass_context_options none = args->opts.context;
-    none.retain = KVASS_RETAIN_NONE;
+    bench_uncached_options(&none);
     const kvass_context_options *contexts[] = {&args->opts.context, &none};
     if (code == CLI_OK) {
         code = cli_check_memory(&args->opts, *model, contexts, args->modes[BENCH_UNCACHED] ? 2 : 1);

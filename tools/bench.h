@@ -53,4 +53,7 @@ int bench_measure(const bench_args *args, const kvass_model *model, bench_result
 /* Print in the format asked for. Returns an exit code. */
 int bench_print(const bench_result *result);
 
+/* The same context with nothing kept. */
+void bench_uncached_options(kvass_context_options *opt);
+
 #endif

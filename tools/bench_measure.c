@@ -27,11 +27,20 @@ const char *bench_mode_name(bench_mode mode)
     return names[mode];
 }
 
-static kvass_status open_one(bench *b, int i, const kvass_model *model, kvass_retain retain,
+void bench_uncached_options(kvass_context_options *opt)
+{
+    opt->retain = KVASS_RETAIN_NONE;
+    opt->window = opt->n_sinks = 0;
+    opt->positions = KVASS_POSITIONS_ORIGINAL;
+}
+
+static kvass_status open_one(bench *b, int i, const kvass_model *model, bool cached,
                              kvass_error *err)
 {
     kvass_context_options opt = b->args->opts.context;
-    opt.retain = retain;
+    if (!cached) {
+        bench_uncached_options(&opt);
+    }
     kvass_status status = kvass_context_open(&b->ctx[i], model, &opt, err);
     if (status == KVASS_OK) {
         kvass_context_set_cancel(b->ctx[i], cli_cancel, NULL);
@@ -46,10 +55,10 @@ static kvass_status open_bench(bench *b, const kvass_model *model, kvass_error *
     greedy.temperature = 0;
     kvass_status status = kvass_sampler_open(&b->sampler, b->n_vocab, &greedy, err);
     if (status == KVASS_OK) {
-        status = open_one(b, 0, model, KVASS_RETAIN_FULL, err);
+        status = open_one(b, 0, model, true, err);
     }
     if (status == KVASS_OK && b->args->modes[BENCH_UNCACHED]) {
-        status = open_one(b, 1, model, KVASS_RETAIN_NONE, err);
+        status = open_one(b, 1, model, false, err);
     }
     uint32_t random = 20240229;
     for (int32_t i = 0; i < b->args->opts.context.n_ctx; i++) {

@@ -41,6 +41,8 @@ typedef struct cli_options {
     const char *tokenizer; /* NULL: beside the model */
     bool use_mmap;
     kvass_context_options context;
+    bool cache_given;    /* --cache was */
+    bool window_is_sqrt; /* --window sqrt: cli_open_model fills it in */
     kvass_sampler_options sampler;
     bool seed_given;
     bool quiet, verbose;
@@ -94,7 +96,7 @@ int cli_fail(const kvass_error *err);
 const char *cli_find_model(const cli_options *opts);
 
 /* Open it (weights and all, unless header_only). Says what went wrong; returns an exit code. */
-int cli_open_model(const cli_options *opts, bool header_only, kvass_model **model);
+int cli_open_model(cli_options *opts, bool header_only, kvass_model **model);
 
 /* Open the tokenizer that --tokenizer names or that lies beside the model. model may be NULL when
  * opts->tokenizer is set. Returns an exit code. */

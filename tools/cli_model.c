@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <glob.h>
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,7 +140,7 @@ static void stop_progress(void)
     }
 }
 
-int cli_open_model(const cli_options *opts, bool header_only, kvass_model **model)
+int cli_open_model(cli_options *opts, bool header_only, kvass_model **model)
 {
     const char *path = cli_find_model(opts);
     if (!path) {
@@ -164,6 +165,12 @@ int cli_open_model(const cli_options *opts, bool header_only, kvass_model **mode
     }
     if (status != KVASS_OK) {
         return cli_fail(&err);
+    }
+    if (opts->window_is_sqrt) {
+        kvass_model_info info;
+        kvass_model_get_info(*model, &info);
+        int32_t n_ctx = opts->context.n_ctx > 0 ? opts->context.n_ctx : info.n_ctx;
+        opts->context.window = (int32_t)(4 * sqrt((double)n_ctx));
     }
     for (int32_t i = 0; opts->verbose && kvass_model_warning(*model, i); i++) {
         cli_say("%s", kvass_model_warning(*model, i));

@@ -5,6 +5,7 @@
 #include "tools/cli.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     KEY_TOKENIZER = CLI_KEY_SHARED,
@@ -12,6 +13,10 @@ enum {
     KEY_CACHE,
     KEY_KV_TYPE,
     KEY_KV_BUDGET,
+    KEY_KV_SHARE,
+    KEY_WINDOW,
+    KEY_SINKS,
+    KEY_POSITIONS,
     KEY_BATCH,
     KEY_DETERMINISTIC,
     KEY_ISA,
@@ -93,13 +98,30 @@ const struct argp cli_model_argp = {.options = model_options, .parser = parse_mo
 
 /* ---- context and cache ---------------------------------------------------------------------- */
 
+/* window flags stand and fall together; "--window N" alone means "--cache window" */
+static void check_window(const cli_options *opts, struct argp_state *state)
+{
+    const kvass_context_options *ctx = &opts->context;
+    bool sized = ctx->window > 0 || opts->window_is_sqrt;
+    if (ctx->retain == KVASS_RETAIN_WINDOW && !sized) {
+        argp_error(state, "--cache window needs --window N, or --window sqrt");
+    }
+    if (ctx->retain != KVASS_RETAIN_WINDOW &&
+        (sized || ctx->n_sinks > 0 || ctx->positions != KVASS_POSITIONS_ORIGINAL)) {
+        argp_error(state, "--window, --sinks and --positions cache need --cache window");
+    }
+}
+
 static error_t parse_context(int key, char *arg, struct argp_state *state)
 {
-    static const char *const retains[] = {"full", "none"};
+    static const char *const retains[] = {"full", "none", "window"};
+    static const char *const positions[] = {"original", "cache"};
+    static const char *const shares[] = {"model", "pairs"};
     static const char *const stores[] = {"f32", "f16"};
     static const char *const isas[] = {"scalar", "avx2", "auto"};
     static const uint32_t isa_masks[] = {KVASS_ISA_SCALAR, KVASS_ISA_AVX2, ~(uint32_t)0};
-    kvass_context_options *ctx = &((cli_options *)state->input)->context;
+    cli_options *opts = state->input;
+    kvass_context_options *ctx = &opts->context;
     switch (key) {
     case 'c':
         ctx->n_ctx = (int32_t)cli_int(state, "-c", arg, 1, INT32_MAX);
@@ -108,13 +130,35 @@ static error_t parse_context(int key, char *arg, struct argp_state *state)
         ctx->n_threads = (int32_t)cli_int(state, "-t", arg, 1, MAX_THREADS);
         return 0;
     case KEY_CACHE:
-        ctx->retain = (kvass_retain)cli_choice(state, "--cache", arg, retains, 2);
+        ctx->retain = (kvass_retain)cli_choice(state, "--cache", arg, retains, 3);
+        opts->cache_given = true;
         return 0;
     case KEY_KV_TYPE:
         ctx->store = (kvass_store)cli_choice(state, "--kv-type", arg, stores, 2);
         return 0;
     case KEY_KV_BUDGET:
         ctx->kv_budget = (size_t)cli_int(state, "--kv-budget", arg, 1, INT64_MAX);
+        return 0;
+    case KEY_KV_SHARE:
+        ctx->share = (kvass_share)cli_choice(state, "--kv-share", arg, shares, 2);
+        return 0;
+    case KEY_WINDOW:
+        opts->window_is_sqrt = strcmp(arg, "sqrt") == 0;
+        if (!opts->window_is_sqrt) {
+            ctx->window = (int32_t)cli_int(state, "--window", arg, 1, INT32_MAX);
+        }
+        if (!opts->cache_given) {
+            ctx->retain = KVASS_RETAIN_WINDOW;
+        }
+        return 0;
+    case KEY_SINKS:
+        ctx->n_sinks = (int32_t)cli_int(state, "--sinks", arg, 0, INT32_MAX);
+        return 0;
+    case KEY_POSITIONS:
+        ctx->positions = (kvass_positions)cli_choice(state, "--positions", arg, positions, 2);
+        return 0;
+    case ARGP_KEY_END:
+        check_window(opts, state);
         return 0;
     case KEY_BATCH:
         ctx->n_batch = (int32_t)cli_int(state, "--batch", arg, 1, 1 << 20);
@@ -135,9 +179,13 @@ static const struct argp_option context_options[] = {
     {"threads", 't', "N", 0, "threads (default: the CPUs there are)", 1},
     {"batch", KEY_BATCH, "N", 0, "tokens per prefill chunk", 1},
     {"isa", KEY_ISA, "NAME", 0, "kernels: auto, avx2 or scalar", 1},
-    {"cache", KEY_CACHE, "POLICY", 0, "what is retained: full or none", 2},
+    {"cache", KEY_CACHE, "POLICY", 0, "what is retained: full, window or none", 2},
     {"kv-type", KEY_KV_TYPE, "TYPE", 0, "how keys and values are stored: f16 or f32", 2},
     {"kv-budget", KEY_KV_BUDGET, "BYTES", 0, "most bytes the cache may reserve", 2},
+    {"window", KEY_WINDOW, "N", 0, "the newest N tokens; sqrt: 4 times the root of the context", 2},
+    {"sinks", KEY_SINKS, "N", 0, "the first N tokens stay, too", 2},
+    {"positions", KEY_POSITIONS, "HOW", 0, "of sinks behind a window: original or cache", 2},
+    {"kv-share", KEY_KV_SHARE, "HOW", 0, "layers that share keys and values: model or pairs", 2},
     {"deterministic", KEY_DETERMINISTIC, NULL, 0, "the same bits on every path", 2},
     {0},
 };

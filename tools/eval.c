@@ -129,12 +129,13 @@ static int print_document(const eval_args *args, const eval_scores *scores,
                   cli_json_real(scores->kld_p99, 15), "kld_max", cli_json_real(scores->kld_max, 15),
                   "same_top", cli_json_real(f.same_top, 6), "needle_kept");
     json_t *run = json_pack(
-        "{s:o, s:o, s:o, s:o, s:I, s:i, s:n, s:i, s:n, s:s}", "prefill_tok_s",
+        "{s:o, s:o, s:o, s:o, s:I, s:I, s:n, s:i, s:n, s:s}", "prefill_tok_s",
         measured(!args->decode, f.tok_s, 1), "decode_tok_s", measured(args->decode, f.tok_s, 1),
         "decode_p50_ms", measured(args->decode, scores->p50_ms, 4), "decode_p99_ms",
         measured(args->decode, scores->p99_ms, 4), "recomputed_tokens",
-        (json_int_t)usage->recomputed_tokens, "evicted_tokens", 0, "pages_touched", "threads",
-        (int)scores->context.n_threads, "seed", "model_fingerprint", fingerprint);
+        (json_int_t)usage->recomputed_tokens, "evicted_tokens", (json_int_t)usage->evicted_tokens,
+        "pages_touched", "threads", (int)scores->context.n_threads, "seed", "model_fingerprint",
+        fingerprint);
     if (root && quality && run) {
         (void)json_object_update(root, quality);
         (void)json_object_update(root, run);

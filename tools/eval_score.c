@@ -40,6 +40,9 @@ kvass_context_options eval_reference_options(const kvass_context_options *opt)
     reference.store = KVASS_STORE_F32;
     reference.select = KVASS_SELECT_ALL;
     reference.kv_budget = 0;
+    reference.window = reference.n_sinks = 0;
+    reference.positions = KVASS_POSITIONS_ORIGINAL;
+    reference.share = KVASS_SHARE_MODEL;
     return reference;
 }
 

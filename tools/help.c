@@ -11,7 +11,9 @@
 #define CONTEXT_HELP                                                                               \
     "  -c N                 context length (default: as trained)\n"                                \
     "  -t N                 threads (default: the CPUs there are)\n"                               \
-    "      --cache POLICY   full, or none: recompute everything at every step\n"                   \
+    "      --cache POLICY   full, window, or none: recompute everything at each step\n"            \
+    "      --window N|sqrt  the newest N tokens; with --sinks N the first N, too\n"                \
+    "      --positions HOW  of sinks: original, cache; --kv-share HOW: model, pairs\n"             \
     "      --kv-type TYPE   how keys and values are stored: f16 (default) or f32\n"                \
     "      --kv-budget N    most bytes the cache may reserve\n"                                    \
     "      --batch N        tokens per prefill chunk (default 512)\n"                              \
@@ -211,7 +213,8 @@ const char help_bench[] =
     "      --warmup N       repetitions before them (default 1)\n"
     "  -o FORMAT            md (default), csv, json or jsonl\n"
     "model:\n" MODEL_HELP "cache and speed (--mode says with or without):\n"
-    "  -c, -t, --kv-type, --kv-budget, --batch, --deterministic, --isa\n"
+    "  -c, -t, --window, --sinks, --positions, --kv-share, --kv-type, --kv-budget,\n"
+    "  --batch, --deterministic, --isa\n"
     "                       as in generate\n"
     "\n"
     "examples:\n"

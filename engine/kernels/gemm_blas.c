@@ -36,4 +36,5 @@ void kvass_kernels_fill_gemm(kvass_kernels *k)
 {
     k->gemm_nt = gemm_nt;
     k->gemm_nn = gemm_nn;
+    k->gemm_is_blas = true;
 }

@@ -94,6 +94,7 @@ typedef struct kvass_kernels {
     /* c[m, n] = alpha * a[m, k] . b[k, n] + beta * c */
     void (*gemm_nn)(int32_t m, int32_t n, int32_t k, float alpha, const float *a, int32_t lda,
                     const float *b, int32_t ldb, float beta, float *c, int32_t ldc);
+    bool gemm_is_blas; /* fast enough that widening weights for it pays */
 } kvass_kernels;
 
 /* What this CPU can run, as a mask of kvass_isa. */

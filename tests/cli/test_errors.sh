@@ -5,19 +5,33 @@ k=("$KVASS" generate -m "$model")
 
 # the command line: 2
 expect 2 "${k[@]}" --cache ful x
-says "did you mean 'full'? Known: full, none"
-expect 2 "${k[@]}" --cache window x
-says "unknown value 'window'; known: full, none"
+says "did you mean 'full'? Known: full, none, window"
+expect 2 "${k[@]}" --cache topk x
+says "unknown value 'topk'; known: full, none, window"
 expect 2 "${k[@]}" --kv-type q8 x
 says "--kv-type"
 expect 2 "${k[@]}" --isa sse2 x
 says "--isa"
 # flags of caches that do not exist are not taken in silence
-for flag in --window --sinks --topk-pages --recent --dense-layers --kv-share --kv-offload \
-    --positions --prompt-cache --chat; do
+for flag in --topk-pages --recent --dense-layers --kv-offload --prompt-cache --chat; do
     expect 2 "${k[@]}" $flag 1 x
     says "unrecognized option '$flag'"
 done
+# a window needs its size, and what belongs to a window needs one
+expect 2 "${k[@]}" --cache window x
+says "--cache window needs --window N"
+expect 2 "${k[@]}" --sinks 4 x
+says "need --cache window"
+expect 2 "${k[@]}" --cache full --window 8 x
+says "need --cache window"
+expect 2 "${k[@]}" --cache none --positions cache x
+says "need --cache window"
+expect 2 "${k[@]}" --window 0 x
+says "--window"
+expect 2 "${k[@]}" --window 8 --positions rotated x
+says "unknown value 'rotated'; known: original, cache"
+expect 2 "${k[@]}" --kv-share all x
+says "unknown value 'all'; known: model, pairs"
 for value in nan inf -inf 1e999 -1 "" abc 0.5x " 1"; do
     expect 2 "${k[@]}" --temp "$value" x
     says "temp"

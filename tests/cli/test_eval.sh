@@ -18,6 +18,15 @@ json 'd["policy"] == "full"' \
     'd["tokens_scored"] == d["tokens_seen"]'
 cp "$out" "$work/f32.json"
 
+# a window is approximate, and says what it costs; one as wide as the text costs nothing
+expect 0 "${k[@]}" --json --kv-type f32 --path decode --window 4 --sinks 1
+json 'd["policy"] == "window" and d["kld_mean"] > 0 and d["bytes_per_token"] == 0'
+expect 0 "${k[@]}" --json --kv-type f32 --path decode --window 100000 -c 256
+json 'd["kld_max"] < 1e-6 and d["evicted_tokens"] == 0'
+expect 0 "${k[@]}" --json --kv-type f32 --kv-share pairs
+json 'd["kld_mean"] > 0'
+expect 0 "${k[@]}" --json --cache window --window sqrt
+
 # every field of a measurement, whether it was measured or not
 json 'set("""policy k_type v_type n_ctx budget tokens_seen bytes_reserved bytes_used bytes_touched
     bytes_per_token index_bytes cold_bytes bits_per_byte ppl ppl_ratio kld_mean kld_p99 kld_max
