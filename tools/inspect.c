@@ -10,7 +10,7 @@
 enum { KEY_TENSORS = CLI_KEY_OWN, KEY_CHECK, KEY_JSON };
 
 #define MIB   (1024.0 * 1024.0)
-#define QUICK ((size_t)256 << 10) /* a larger tokenizer takes too long for a look */
+#define QUICK ((size_t)512 << 10) /* a larger tokenizer takes too long for a look */
 
 typedef struct inspect_args {
     cli_options opts; /* first: see cli_share_state */

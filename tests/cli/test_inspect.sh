@@ -32,9 +32,9 @@ grep -q "at a context of 64" "$out" || fail "no memory at 64"
 # a large tokenizer is named, not read: junk of that size does no harm
 cp -r "$golden/llama-mha" "$work/large"
 chmod -R u+w "$work/large"
-head -c 300000 /dev/zero >"$work/large/tokenizer.json"
+head -c 600000 /dev/zero >"$work/large/tokenizer.json"
 expect 0 "$KVASS" inspect "$work/large" --json
-json 'd["tokenizer"] == {"kind": None, "unread": "tokenizer.json", "bytes": 300000}'
+json 'd["tokenizer"] == {"kind": None, "unread": "tokenizer.json", "bytes": 600000}'
 expect 0 "$KVASS" inspect "$work/large"
 grep -q "^tokenizer .*not read" "$out" || fail "tokenizer: $(cat "$out")"
 

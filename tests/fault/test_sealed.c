@@ -1,6 +1,6 @@
 /* test_sealed.c - after opening, nothing allocates: not prefill, decode, batches, forks, truncation
  * or sampling, for any cache and number of threads. One round before counting lets OpenMP and
- * OpenBLAS take what they keep; what OpenMP takes for each team is its own affair.
+ * OpenBLAS take what they keep; what they take later is their own affair.
  */
 #include "tests/unit/unit.h"
 
@@ -30,8 +30,8 @@ static void use(kvass_context *ctx, kvass_sampler *sampler, int32_t n_vocab)
 {
     kvass_error err = {0};
     kvass_seq *a, *b;
-    int32_t prompt[N_PROMPT], next;
-    for (int32_t i = 0; i < N_PROMPT; i++) {
+    int32_t prompt[N_CTX], next;
+    for (int32_t i = 0; i < N_CTX; i++) {
         prompt[i] = (7 * i + 1) % n_vocab;
     }
     check(kvass_seq_open(&a, ctx, &err), &err);
