@@ -2,7 +2,7 @@
 #include "engine/linear.h"
 
 enum {
-    GEMM_ROWS = 16, /* from so many rows on a BLAS call beats row-wise dot products */
+    GEMM_ROWS = 48, /* from so many rows on a BLAS call beats row-wise dot products */
     TILE_UNIT = 16, /* columns: a tile is a multiple of this, */
     TILE_SHARE = 8, /* about an eighth of the matrix, */
     TILE_MIN = 32,  /* and between these */
