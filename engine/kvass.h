@@ -405,7 +405,8 @@ KVASS_API kvass_encode_options kvass_encode_options_default(void);
 
 /* Encode text[n_bytes] (any bytes, NUL included). On success *n_ids is the number of ids; at most
  * cap of them are written to ids[cap]. Call with cap 0 to learn the number. opt may be NULL
- * (nothing added, nothing parsed). INVALID, NOMEM, FORMAT for refused UTF-8. */
+ * (nothing added, nothing parsed). INVALID; NOMEM; FORMAT for refused UTF-8 and for bytes that the
+ * vocabulary has no token for; UNSUPPORTED when the tokenizer's expressions give up on the text. */
 KVASS_API kvass_status kvass_tokenizer_encode(const kvass_tokenizer *tok, const char *text,
                                               size_t n_bytes, const kvass_encode_options *opt,
                                               int32_t *ids, size_t cap, size_t *n_ids,

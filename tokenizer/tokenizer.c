@@ -10,6 +10,7 @@
 
 #include "engine/base/checked.h"
 #include "engine/base/file.h"
+#include "engine/base/options.h"
 #include "tokenizer/utf8.h"
 
 #define MAX_JSON_BYTES ((size_t)256 << 20)
@@ -171,7 +172,16 @@ bool kvass_tokenizer_is_special(const kvass_tokenizer *tok, int32_t id)
 int32_t kvass_tokenizer_find(const kvass_tokenizer *tok, const char *name, size_t n_bytes)
 {
     const tok_added_token *token = kvass_added_get(&tok->added, name, n_bytes);
-    return token ? token->id : kvass_vocab_word(&tok->vocab, name, n_bytes);
+    int32_t id = token ? token->id : kvass_vocab_word(&tok->vocab, name, n_bytes);
+    /* a byte's token is no word, and some vocabularies spell words otherwise than they decode */
+    for (int32_t i = 0; id < 0 && n_bytes > 0 && i < tok->vocab.n_vocab; i++) {
+        const tok_piece *piece = &tok->vocab.pieces[i];
+        if (piece->n_bytes == n_bytes &&
+            memcmp(tok->vocab.bytes + piece->offset, name, n_bytes) == 0) {
+            id = i;
+        }
+    }
+    return id;
 }
 
 /* ---- encoding -------------------------------------------------------------------------------- */
@@ -184,11 +194,6 @@ kvass_encode_options kvass_encode_options_default(void)
 static kvass_status check_text(const char *text, size_t n_bytes, const kvass_encode_options *opt,
                                kvass_error *err)
 {
-    if (opt->struct_size < sizeof *opt) {
-        return kvass_fail(err, KVASS_INVALID, "STRUCT_SIZE",
-                          "kvass_encode_options: struct_size is %zu, expected %zu",
-                          opt->struct_size, sizeof *opt);
-    }
     if (n_bytes > MAX_TEXT_BYTES) {
         return kvass_fail(err, KVASS_INVALID, "TEXT_TOO_LONG", "text of %zu bytes, at most %d",
                           n_bytes, MAX_TEXT_BYTES);
@@ -210,13 +215,16 @@ kvass_status kvass_tokenizer_encode(const kvass_tokenizer *tok, const char *text
         return kvass_fail(err, KVASS_INVALID, "ARGUMENT",
                           "kvass_tokenizer_encode: tok, text, ids or n_ids is NULL");
     }
-    const kvass_encode_options plain = kvass_encode_options_default();
-    opt = opt ? opt : &plain;
-    kvass_status status = check_text(text, n_bytes, opt, err);
+    kvass_encode_options options = kvass_encode_options_default();
+    kvass_status status =
+        kvass_options_take(&options, sizeof options, opt, "kvass_tokenizer_encode", err);
+    if (status == KVASS_OK) {
+        status = check_text(text, n_bytes, &options, err);
+    }
     if (status != KVASS_OK) {
         return status;
     }
-    tok_run run = {.tok = tok, .opt = opt, .err = err};
+    tok_run run = {.tok = tok, .opt = &options, .err = err};
     status = kvass_run_encode(&run, text, n_bytes);
     if (status == KVASS_OK) {
         size_t n = run.ids.n < cap ? run.ids.n : cap;

@@ -272,7 +272,7 @@ static void test_special(void **state)
 
 /* ---- stages ---------------------------------------------------------------------------------- */
 
-static void test_stages(void **state)
+static void test_normalizers(void **state)
 {
     (void)state;
     const refusal cases[] = {
@@ -308,6 +308,14 @@ static void test_stages(void **state)
          "KEY_TYPE",
          "\"type\": expected a string, found absent"},
         {{.normalizer = "\"NFC\""}, KVASS_FORMAT, "KEY_TYPE", "type"},
+    };
+    REFUSE(cases);
+}
+
+static void test_stages(void **state)
+{
+    (void)state;
+    const refusal cases[] = {
         {{.pretok = "{\"type\":\"BertPreTokenizer\"}"},
          KVASS_UNSUPPORTED,
          "PRE_TOKENIZER",
@@ -585,6 +593,8 @@ static void test_odd_pieces(void **state)
     assert_int_equal(n, 6);
     assert_memory_equal(kvass_tokenizer_piece(tok, 1, &n), " ", 1);
     assert_string_equal(ids_of(tok, "a \n", 3, false), "0 1 5");
+    assert_int_equal(kvass_tokenizer_find(tok, " ", 1), 1); /* by what it decodes to */
+    assert_int_equal(kvass_tokenizer_find(tok, "_", 1), 1); /* and as it is spelled */
     assert_string_equal(ids_of(tok, "b", 1, false), "BYTE_UNKNOWN");
     kvass_tokenizer_close(&tok);
 }
@@ -711,14 +721,14 @@ static void test_config(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vocab),         cmocka_unit_test(test_merges),
-        cmocka_unit_test(test_added),         cmocka_unit_test(test_special),
-        cmocka_unit_test(test_stages),        cmocka_unit_test(test_model),
-        cmocka_unit_test(test_template),      cmocka_unit_test(test_regex),
-        cmocka_unit_test(test_regex_limit),   cmocka_unit_test(test_any_bytes),
-        cmocka_unit_test(test_unknown_bytes), cmocka_unit_test(test_odd_pieces),
-        cmocka_unit_test(test_long),          cmocka_unit_test(test_vocab_merges),
-        cmocka_unit_test(test_config),
+        cmocka_unit_test(test_vocab),        cmocka_unit_test(test_merges),
+        cmocka_unit_test(test_added),        cmocka_unit_test(test_special),
+        cmocka_unit_test(test_normalizers),  cmocka_unit_test(test_stages),
+        cmocka_unit_test(test_model),        cmocka_unit_test(test_template),
+        cmocka_unit_test(test_regex),        cmocka_unit_test(test_regex_limit),
+        cmocka_unit_test(test_any_bytes),    cmocka_unit_test(test_unknown_bytes),
+        cmocka_unit_test(test_odd_pieces),   cmocka_unit_test(test_long),
+        cmocka_unit_test(test_vocab_merges), cmocka_unit_test(test_config),
     };
     return cmocka_run_group_tests_name("tokenizer_json", tests, make_folder, remove_folder);
 }

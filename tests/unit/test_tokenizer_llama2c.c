@@ -196,6 +196,13 @@ static void test_missing(void **state)
 
 /* ---- encoding -------------------------------------------------------------------------------- */
 
+/* The piece with this text, bytes and control tokens apart; or -1. */
+static int32_t word_of(const kvass_tokenizer *tok, bool with_bytes, const char *text, size_t n)
+{
+    int32_t id = kvass_tokenizer_find(tok, text, n);
+    return id < (with_bytes ? 259 : 3) ? -1 : id;
+}
+
 /* The rule as llama2.c states it, in quadratic time, from what the public interface shows. */
 static size_t plain_encode(const kvass_tokenizer *tok, const float *scores, bool with_bytes,
                            const char *text, size_t n, int32_t *ids)
@@ -208,7 +215,7 @@ static size_t plain_encode(const kvass_tokenizer *tok, const float *scores, bool
     for (size_t at = 0, size; at < n; at += size) {
         for (size = 1; size < 4 && at + size < n && (text[at + size] & 0xc0) == 0x80; size++) {
         }
-        int32_t id = kvass_tokenizer_find(tok, text + at, size);
+        int32_t id = word_of(tok, with_bytes, text + at, size);
         if (id >= 0 || !with_bytes) {
             ids[n_ids++] = id >= 0 ? id : 0;
             continue;
@@ -231,7 +238,7 @@ static size_t plain_encode(const kvass_tokenizer *tok, const float *scores, bool
             }
             memcpy(both, left, a);
             memcpy(both + a, right, b);
-            int32_t id = kvass_tokenizer_find(tok, both, a + b);
+            int32_t id = word_of(tok, with_bytes, both, a + b);
             if (id >= 0 && (best_id < 0 || scores[id] > scores[best_id])) {
                 best = i;
                 best_id = id;
@@ -367,6 +374,7 @@ static void test_options(void **state)
     assert_int_equal(n, 99);
     opt.struct_size = 0;
     assert_int_equal(kvass_tokenizer_encode(tok, "a", 1, &opt, ids, 8, &n, &err), KVASS_INVALID);
+    assert_string_equal(err.rule, "STRUCT_SIZE");
     assert_int_equal(kvass_tokenizer_encode(NULL, "a", 1, NULL, ids, 8, &n, &err), KVASS_INVALID);
     assert_int_equal(kvass_tokenizer_encode(tok, NULL, 1, NULL, ids, 8, &n, &err), KVASS_INVALID);
     assert_int_equal(kvass_tokenizer_encode(tok, "a", 1, NULL, NULL, 8, &n, &err), KVASS_INVALID);
@@ -397,6 +405,7 @@ static void test_decode(void **state)
     assert_null(kvass_tokenizer_piece(tok, 275, &n_bytes));
     assert_null(kvass_tokenizer_piece(tok, -1, &n_bytes));
     assert_int_equal(kvass_tokenizer_find(tok, "zzz", 3), -1);
+    assert_int_equal(kvass_tokenizer_find(tok, "\n", 1), 3 + '\n');
     kvass_tokenizer_close(&tok);
 }
 

@@ -107,7 +107,7 @@ def main():
 
     short, long = Streams(args.streams), Streams(args.long_streams or args.streams)
     judge = torch.from_numpy(np.fromfile(args.valid, dtype=np.uint16).astype(np.int64)).to(args.device)
-    loss_of = torch.compile(net.loss, dynamic=False) if args.compile else net.loss
+    compiled = torch.compile(net.loss, dynamic=False) if args.compile else net.loss
     autocast = torch.autocast(args.device, torch.bfloat16, enabled=not args.f32)
     total, losses, clock, since = int(args.tokens), [], time.time(), 0
     while done < total:
@@ -116,6 +116,7 @@ def main():
         rng = np.random.default_rng((args.seed, step))
         rows = (long if is_long else short).rows(rng, args.batch_tokens // n_ctx, n_ctx).to(args.device)
         rate = args.lr * rate_at(done, total, total * (1 - args.decay))
+        loss_of = net.loss if is_long else compiled  # long rows: attention rules, little to win
         total_loss = 0.0
         parts = rows.split(max(1, 8192 // n_ctx))
         for part in parts:  # small parts stay in the processor's cache

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Trains a model on text files: train_on.sh OUT FILE.txt...; started again, it goes on where it stopped.
+# Trains a model on text files: train_on.sh OUT FILE.txt...; started again, it goes on where it
+# stopped.
 set -eu
 here=$(dirname "$0")
 out=$1
@@ -7,7 +8,8 @@ shift
 export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000
 [ -f "$out/pack/valid.bin" ] || {
     python3 "$here/data.py" "$@" --out "$out/text"
-    python3 "$here/pack.py" "$out/text/train.txt" --valid "$out/text/valid.txt" --out "$out/pack" --recall
+    python3 "$here/pack.py" "$out/text/train.txt" --valid "$out/text/valid.txt" --out "$out/pack" \
+        --recall
 }
 python3 "$here/train.py" "${NETWORK:-tiny}" "$out/pack/train.bin=1" --valid "$out/pack/valid.bin" \
     --out "$out/run" --tokens "${TOKENS:-10e6}" --batch-tokens 8192
