@@ -638,6 +638,8 @@ static void test_long(void **state)
 
 #define N_SHARED 200
 
+static const char shared_text[] = "abc 12 e\xcc\x81 abca";
+
 typedef struct reader {
     const kvass_tokenizer *tok;
     size_t n_ids;
@@ -648,8 +650,8 @@ static void *encode_often(void *arg)
     reader *r = arg;
     for (int i = 0; i < N_SHARED; i++) {
         size_t n = 0;
-        if (kvass_tokenizer_encode(r->tok, "abc 12 e\xcc\x81 abca", 17, NULL, NULL, 0, &n, NULL) !=
-            KVASS_OK) {
+        if (kvass_tokenizer_encode(r->tok, shared_text, sizeof shared_text - 1, NULL, NULL, 0, &n,
+                                   NULL) != KVASS_OK) {
             n = 0;
         }
         r->n_ids += n;
@@ -674,7 +676,7 @@ static void test_threads(void **state)
     }
     size_t n = 0;
     assert_int_equal(
-        kvass_tokenizer_encode(tok, "abc 12 e\xcc\x81 abca", 17, NULL, NULL, 0, &n, NULL),
+        kvass_tokenizer_encode(tok, shared_text, sizeof shared_text - 1, NULL, NULL, 0, &n, NULL),
         KVASS_OK);
     assert_true(n > 0);
     for (int i = 0; i < 4; i++) {
