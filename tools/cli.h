@@ -35,6 +35,12 @@ extern const cli_command cli_generate, cli_inspect, cli_tokenize, cli_detokenize
 
 /* ---- options -------------------------------------------------------------------------------- */
 
+/* Where text comes from, besides standard input. */
+typedef struct cli_prompt {
+    const char *text; /* argument or -p; NULL: none */
+    const char *file; /* -f; NULL: none */
+} cli_prompt;
+
 typedef struct cli_options {
     const cli_command *command;
     const char *model;     /* NULL: KVASS_MODEL, then the bundled weights */
@@ -46,6 +52,7 @@ typedef struct cli_options {
     kvass_sampler_options sampler;
     bool seed_given;
     bool quiet, verbose;
+    cli_prompt prompt;
 } cli_options;
 
 /* Keys of long options without a letter; each file's own start at CLI_KEY_OWN. */
@@ -54,6 +61,7 @@ enum { CLI_KEY_SHARED = 0x100, CLI_KEY_OWN = 0x200 };
 extern const struct argp cli_model_argp;    /* -m --tokenizer --mmap -q -v --help */
 extern const struct argp cli_context_argp;  /* -c -t --batch --isa and the cache's flags */
 extern const struct argp cli_sampling_argp; /* --temp --top-k ... --seed */
+extern const struct argp cli_prompt_argp;   /* -p -f and one argument */
 
 /* Fill *opts with defaults and the environment's KVASS_THREADS; false after saying what is wrong
  * with it. */
@@ -131,10 +139,6 @@ int cli_read_file(cli_bytes *bytes, const char *path);
 /* Whether standard input is a pipe, a socket or a regular file: something to read to its end. */
 bool cli_stdin_is_piped(void);
 
-typedef struct cli_prompt {
-    const char *text; /* argument or -p; NULL: none */
-    const char *file; /* -f; NULL: none */
-} cli_prompt;
 /* What there is to read: standard input when piped or -f -, then the file, then the text.
  * *given tells whether there was any source at all. Returns an exit code. */
 int cli_read_prompt(const cli_prompt *prompt, cli_bytes *bytes, bool *given);

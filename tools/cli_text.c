@@ -9,7 +9,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAX_TEXT    ((size_t)1 << 31) /* INT32_MAX tokens could not be addressed beyond */
@@ -94,37 +93,6 @@ int cli_read_file(cli_bytes *bytes, const char *path)
     int code = read_all(bytes, fd, path);
     (void)close(fd);
     return code;
-}
-
-bool cli_stdin_is_piped(void)
-{
-    struct stat st;
-    return fstat(STDIN_FILENO, &st) == 0 &&
-           (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || S_ISREG(st.st_mode));
-}
-
-int cli_read_prompt(const cli_prompt *prompt, cli_bytes *bytes, bool *given)
-{
-    bool dash = prompt->file && strcmp(prompt->file, "-") == 0;
-    *given = prompt->text || prompt->file;
-    if (dash || cli_stdin_is_piped()) {
-        *given = true;
-        int code = cli_read_file(bytes, "-");
-        if (code != CLI_OK) {
-            return code;
-        }
-    }
-    if (prompt->file && !dash) {
-        int code = cli_read_file(bytes, prompt->file);
-        if (code != CLI_OK) {
-            return code;
-        }
-    }
-    if (prompt->text && !cli_bytes_add(bytes, prompt->text, strlen(prompt->text))) {
-        cli_say("out of memory for the prompt");
-        return CLI_NO_ROOM;
-    }
-    return CLI_OK;
 }
 
 /* ---- UTF-8 ---------------------------------------------------------------------------------- */

@@ -13,6 +13,7 @@
 enum { KEY_STOP = CLI_KEY_OWN, KEY_ECHO, KEY_JSON, KEY_STATS, KEY_RAW, KEY_SPECIAL, KEY_STRICT };
 
 static const struct argp_child children[] = {
+    {&cli_prompt_argp, 0, NULL, 0},
     {&cli_model_argp, 0, NULL, 0},
     {&cli_context_argp, 0, NULL, 0},
     {&cli_sampling_argp, 0, NULL, 0},
@@ -25,16 +26,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         cli_share_state(state, children);
-        return 0;
-    case 'p':
-    case ARGP_KEY_ARG:
-        if (args->prompt.text) {
-            argp_error(state, "more than one prompt: '%s'; quote a prompt with spaces", arg);
-        }
-        args->prompt.text = arg;
-        return 0;
-    case 'f':
-        args->prompt.file = arg;
         return 0;
     case 'n':
         args->n_max = cli_int(state, "-n", arg, 0, INT32_MAX);
@@ -69,8 +60,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option options[] = {
-    {"prompt", 'p', "TEXT", 0, "the prompt", 0},
-    {"file", 'f', "FILE", 0, "prompt from a file; - is standard input", 0},
     {"tokens", 'n', "N", 0, "at most N new tokens", 0},
     {"stop", KEY_STOP, "TEXT", 0, "end before this text; may be repeated", 0},
     {"special", KEY_SPECIAL, NULL, 0, "names of special tokens in the prompt mean the tokens", 0},
@@ -236,7 +225,7 @@ static int run_generate(int argc, char **argv)
     (void)argp_parse(&argp, argc, argv, 0, NULL, &args);
     generate_run run = {.args = &args};
     bool given;
-    int code = cli_read_prompt(&args.prompt, &run.prompt, &given);
+    int code = cli_read_prompt(&args.opts.prompt, &run.prompt, &given);
     if (code == CLI_OK && !given && !isatty(STDIN_FILENO)) {
         cli_say("no prompt: give one as an argument, with -f or on standard input; "
                 "-p '' is the empty prompt");

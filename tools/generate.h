@@ -9,8 +9,7 @@
 
 typedef struct generate_args {
     cli_options opts; /* first: see cli_share_state */
-    cli_prompt prompt;
-    int64_t n_max; /* new tokens; -1: until the text or the context ends */
+    int64_t n_max;    /* new tokens; -1: until the text or the context ends */
     cli_stop stop;
     bool echo, json, stats, raw, special, strict;
 } generate_args;

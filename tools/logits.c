@@ -19,15 +19,16 @@ typedef enum logits_path { PATH_PREFILL, PATH_DECODE, PATH_NONE } logits_path;
 
 typedef struct logits_args {
     cli_options opts; /* first: see cli_share_state */
-    cli_prompt prompt;
     const char *tokens;
     const char *out_path;
     logits_path path;
     bool all, json;
 } logits_args;
 
-static const struct argp_child children[] = {
-    {&cli_model_argp, 0, NULL, 0}, {&cli_context_argp, 0, NULL, 0}, {0}};
+static const struct argp_child children[] = {{&cli_prompt_argp, 0, NULL, 0},
+                                             {&cli_model_argp, 0, NULL, 0},
+                                             {&cli_context_argp, 0, NULL, 0},
+                                             {0}};
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
@@ -36,16 +37,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         cli_share_state(state, children);
-        return 0;
-    case 'p':
-    case ARGP_KEY_ARG:
-        if (args->prompt.text) {
-            argp_error(state, "more than one prompt: '%s'; quote a prompt with spaces", arg);
-        }
-        args->prompt.text = arg;
-        return 0;
-    case 'f':
-        args->prompt.file = arg;
         return 0;
     case 'o':
         args->out_path = arg;
@@ -63,7 +54,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         args->json = true;
         return 0;
     case ARGP_KEY_END:
-        if (args->tokens && (args->prompt.text || args->prompt.file)) {
+        if (args->tokens && (args->opts.prompt.text || args->opts.prompt.file)) {
             argp_error(state, "--tokens and a prompt: give one of them");
         }
         return 0;
@@ -74,8 +65,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 
 static const struct argp_option options[] = {
     {"tokens", KEY_TOKENS, "IDS", 0, "token ids, parted by commas or white space", 0},
-    {"prompt", 'p', "TEXT", 0, "a prompt instead of ids", 0},
-    {"file", 'f', "FILE", 0, "prompt from a file; - is standard input", 0},
     {"path", KEY_PATH, "PATH", 0, "prefill, decode or none", 0},
     {"all", KEY_ALL, NULL, 0, "the logits of every position, not only the last", 0},
     {"json", KEY_JSON, NULL, 0, "one JSON document", 0},
@@ -202,7 +191,7 @@ static int get_ids(const logits_args *args, const kvass_model *model, cli_ids *i
     cli_bytes text = {0};
     kvass_tokenizer *tok = NULL;
     bool given;
-    int code = cli_read_prompt(&args->prompt, &text, &given);
+    int code = cli_read_prompt(&args->opts.prompt, &text, &given);
     if (code == CLI_OK && !given) {
         cli_say("nothing to look at: give ids with --tokens, or a prompt");
         code = CLI_USAGE;

@@ -11,12 +11,12 @@ enum { KEY_IDS = CLI_KEY_OWN, KEY_JSON, KEY_SPECIAL, KEY_BOS, KEY_COUNT, KEY_STR
 
 typedef struct tokenize_args {
     cli_options opts; /* first: see cli_share_state */
-    cli_prompt text;
-    cli_bytes words; /* detokenize: all arguments, joined by spaces */
+    cli_bytes words;  /* detokenize: all arguments, joined by spaces */
     bool ids, json, special, bos, count, strict;
 } tokenize_args;
 
-static const struct argp_child children[] = {{&cli_model_argp, 0, NULL, 0}, {0}};
+static const struct argp_child children[] = {
+    {&cli_prompt_argp, 0, NULL, 0}, {&cli_model_argp, 0, NULL, 0}, {0}};
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
@@ -26,21 +26,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         cli_share_state(state, children);
         return 0;
     case ARGP_KEY_ARG:
-        if (args->opts.command == &cli_detokenize) {
-            (void)cli_bytes_add(&args->words, arg, strlen(arg));
-            (void)cli_bytes_add(&args->words, " ", 1);
-            args->text.text = args->words.data;
-            return 0;
+        if (args->opts.command != &cli_detokenize) {
+            return ARGP_ERR_UNKNOWN; /* the text: cli_prompt_argp's */
         }
-        /* fall through */
-    case 'p':
-        if (args->text.text) {
-            argp_error(state, "more than one argument: '%s'; quote what has spaces", arg);
-        }
-        args->text.text = arg;
-        return 0;
-    case 'f':
-        args->text.file = arg;
+        (void)cli_bytes_add(&args->words, arg, strlen(arg));
+        (void)cli_bytes_add(&args->words, " ", 1);
+        args->opts.prompt.text = args->words.data;
         return 0;
     case KEY_IDS:
         args->ids = true;
@@ -66,8 +57,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option tokenize_options[] = {
-    {"prompt", 'p', "TEXT", 0, "the text", 0},
-    {"file", 'f', "FILE", 0, "text from a file; - is standard input", 0},
     {"ids", KEY_IDS, NULL, 0, "only the ids, on one line", 0},
     {"count", KEY_COUNT, NULL, 0, "only how many there are", 0},
     {"json", KEY_JSON, NULL, 0, "one JSON document", 0},
@@ -78,7 +67,6 @@ static const struct argp_option tokenize_options[] = {
 };
 
 static const struct argp_option detokenize_options[] = {
-    {"file", 'f', "FILE", 0, "ids from a file; - is standard input", 0},
     {"json", KEY_JSON, NULL, 0, "one JSON document", 0},
     {"special", KEY_SPECIAL, NULL, 0, "write special tokens, too", 0},
     {0},
@@ -88,7 +76,7 @@ static const struct argp_option detokenize_options[] = {
 static int open_both(tokenize_args *args, cli_bytes *input, kvass_tokenizer **tok, const char *what)
 {
     bool given;
-    int code = cli_read_prompt(&args->text, input, &given);
+    int code = cli_read_prompt(&args->opts.prompt, input, &given);
     if (code == CLI_OK && !given && isatty(STDIN_FILENO)) {
         code = cli_read_file(input, "-");
     } else if (code == CLI_OK && !given) {

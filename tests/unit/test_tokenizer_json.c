@@ -2,6 +2,8 @@
  * by what the message says, and what small documents do. */
 #include "tests/unit/unit.h"
 
+#include <pthread.h>
+
 #include "engine/kvass.h"
 
 static char folder[UNIT_PATH_BYTES], path[UNIT_PATH_BYTES + 32];
@@ -631,6 +633,58 @@ static void test_long(void **state)
     free(text);
 }
 
+/* ---- threads ----------------------------------------------------------------------------------
+ */
+
+#define N_SHARED 200
+
+static const char shared_text[] = "abc 12 e\xcc\x81 abca";
+
+typedef struct reader {
+    const kvass_tokenizer *tok;
+    size_t n_ids;
+} reader;
+
+static void *encode_often(void *arg)
+{
+    reader *r = arg;
+    for (int i = 0; i < N_SHARED; i++) {
+        size_t n = 0;
+        if (kvass_tokenizer_encode(r->tok, shared_text, sizeof shared_text - 1, NULL, NULL, 0, &n,
+                                   NULL) != KVASS_OK) {
+            n = 0;
+        }
+        r->n_ids += n;
+    }
+    return NULL;
+}
+
+/* One tokenizer, four threads, no lock. */
+static void test_threads(void **state)
+{
+    (void)state;
+    kvass_tokenizer *tok =
+        open_doc(&(doc){.normalizer = "{\"type\":\"NFC\"}", .model = "\"unk_token\":\"c\""});
+    reader readers[4];
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) {
+        readers[i] = (reader){tok, 0};
+        assert_int_equal(pthread_create(&threads[i], NULL, encode_often, &readers[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    size_t n = 0;
+    assert_int_equal(
+        kvass_tokenizer_encode(tok, shared_text, sizeof shared_text - 1, NULL, NULL, 0, &n, NULL),
+        KVASS_OK);
+    assert_true(n > 0);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(readers[i].n_ids, N_SHARED * n);
+    }
+    kvass_tokenizer_close(&tok);
+}
+
 /* ---- vocab.json and merges.txt --------------------------------------------------------------- */
 
 static void test_vocab_merges(void **state)
@@ -729,6 +783,7 @@ int main(void)
         cmocka_unit_test(test_any_bytes),    cmocka_unit_test(test_unknown_bytes),
         cmocka_unit_test(test_odd_pieces),   cmocka_unit_test(test_long),
         cmocka_unit_test(test_vocab_merges), cmocka_unit_test(test_config),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests_name("tokenizer_json", tests, make_folder, remove_folder);
 }

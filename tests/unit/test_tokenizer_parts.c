@@ -358,6 +358,25 @@ static void test_split(void **state)
           10, "|a|bb|\xff\xfe|bb| |\xc3|x");
 }
 
+/* Each round of a group takes room on the compiled expression's stack, which is small: the
+ * interpreter takes over. */
+static void test_split_long(void **state)
+{
+    (void)state;
+    size_t n = 400000;
+    char *text = malloc(n + 1), *pieces = malloc(n + 2);
+    assert_non_null(text);
+    assert_non_null(pieces);
+    for (size_t i = 0; i < n; i++) {
+        text[i] = "ab"[i % 2];
+    }
+    text[n] = '\0';
+    (void)snprintf(pieces, n + 2, "|%s", text);
+    split("(?:a|b)+", TOK_ISOLATED, false, text, n, pieces);
+    free(text);
+    free(pieces);
+}
+
 /* ---- words of a text ---------------------------------------------------------------------------
  */
 
@@ -496,11 +515,12 @@ static void test_stream_special(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_utf8_all), cmocka_unit_test(test_utf8_partial),
-        cmocka_unit_test(test_forms),    cmocka_unit_test(test_normalize_odd),
-        cmocka_unit_test(test_replace),  cmocka_unit_test(test_added),
-        cmocka_unit_test(test_split),    cmocka_unit_test(test_merge_end),
-        cmocka_unit_test(test_stream),   cmocka_unit_test(test_stream_special),
+        cmocka_unit_test(test_utf8_all),       cmocka_unit_test(test_utf8_partial),
+        cmocka_unit_test(test_forms),          cmocka_unit_test(test_normalize_odd),
+        cmocka_unit_test(test_replace),        cmocka_unit_test(test_added),
+        cmocka_unit_test(test_split),          cmocka_unit_test(test_split_long),
+        cmocka_unit_test(test_merge_end),      cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_stream_special),
     };
     return cmocka_run_group_tests_name("tokenizer_parts", tests, NULL, NULL);
 }
