@@ -212,16 +212,26 @@ static kvass_status run_cached(kvass_context *ctx, const call_rows *call, bool l
     return status;
 }
 
-/* whether the whole call finds pages, before its first chunk */
+/* Whether the whole call finds pages, before its first chunk. Where nothing is kept each run has
+ * the pool to itself, for its past as well. */
 static kvass_status check_pages(kvass_context *ctx, kvass_error *err)
 {
     int64_t n_rows = 0;
+    bool fits = true;
     for (int32_t i = 0; i < ctx->n_call_runs; i++) {
-        ctx->call_kv[i] = ctx->call_runs[i].kv;
-        ctx->call_counts[i] = ctx->call_runs[i].n_rows;
-        n_rows += ctx->call_runs[i].n_rows;
+        const kvass_run *run = &ctx->call_runs[i];
+        int32_t n_past = ctx->keeps_rows ? 0 : ctx->n_meta + run->pos;
+        ctx->call_kv[i] = ctx->keeps_rows ? run->kv : &ctx->transient;
+        ctx->call_counts[i] = n_past + run->n_rows;
+        n_rows += run->n_rows;
+        if (!ctx->keeps_rows) {
+            fits = fits && kv_can_reserve(&ctx->pool, &ctx->call_kv[i], &ctx->call_counts[i], 1);
+        }
     }
-    if (!kv_can_reserve(&ctx->pool, ctx->call_kv, ctx->call_counts, ctx->n_call_runs)) {
+    if (ctx->keeps_rows) {
+        fits = kv_can_reserve(&ctx->pool, ctx->call_kv, ctx->call_counts, ctx->n_call_runs);
+    }
+    if (!fits) {
         return kvass_fail(err, KVASS_BUDGET, "KV_PAGES",
                           "%lld more positions do not fit the cache's %zu bytes", (long long)n_rows,
                           ctx->pool.reserved);
@@ -293,7 +303,7 @@ static kvass_status run_call(kvass_context *ctx, const call_rows *call, kvass_er
     if (status) {
         return status;
     }
-    if (ctx->keeps_rows && (status = check_pages(ctx, err))) {
+    if ((status = check_pages(ctx, err))) {
         return status;
     }
     ctx->n_logits_out = 0;
