@@ -8,7 +8,7 @@
 
 #include "tests/fuzz/fuzz.h"
 
-enum { MAX_SEQS = 4, MAX_CTX = 128, MAX_ROWS = 64, MAX_CALLS = 200 };
+enum { MAX_SEQS = 4, MAX_CTX = 128, MAX_ROWS = 64, MAX_CALLS = 200, MAX_PREFIX = 40 };
 
 typedef struct timeline {
     kvass_seq *seq;
@@ -22,6 +22,7 @@ typedef struct machine {
     kvass_context *ctx;
     kvass_context_options opt;
     int32_t n_vocab;
+    int32_t prefix[MAX_PREFIX];
     timeline lines[MAX_SEQS];
     int polls_left; /* cancel when it comes to 0; negative: never */
 } machine;
@@ -32,36 +33,63 @@ static bool cancel(void *user)
     return m->polls_left >= 0 && m->polls_left-- == 0;
 }
 
-static const kvass_model *tiny_model(void)
+static const kvass_model *tiny_model(bool own_family)
 {
-    static kvass_model *model;
+    static kvass_model *models[2];
     kvass_error err;
-    if (!model && kvass_model_open(&model, fuzz_source("tests/fuzz/tiny"), NULL, &err)) {
+    if (!models[own_family] && kvass_model_open(&models[own_family],
+                                                fuzz_source(own_family ? "tests/fuzz/tiny/kvass"
+                                                                       : "tests/fuzz/tiny/llama"),
+                                                NULL, &err)) {
         fuzz_fail("%s", err.message);
     }
-    return model;
+    return models[own_family];
 }
 
-static kvass_context_options read_options(const kvass_model *model, fuzz_input *in)
+/* Chooses the model, too; prefix[MAX_PREFIX] is what the options point to. */
+static kvass_context_options read_options(machine *m, fuzz_input *in)
 {
     kvass_context_options opt = kvass_context_options_default();
-    size_t scratch, page = 0;
     opt.n_threads = 1;
-    opt.n_ctx = 32;
-    if (kvass_context_bytes(model, &opt, &scratch, &page, NULL) != KVASS_OK) {
-        fuzz_fail("the size of a page");
-    }
     opt.n_ctx = 1 + fuzz_byte(in) % 110;
     opt.n_batch = 1 + fuzz_byte(in) % 40;
     opt.n_seqs = 1 + fuzz_byte(in) % MAX_SEQS;
-    uint8_t flags = fuzz_byte(in), budget = fuzz_byte(in);
+    opt.n_logits = MAX_SEQS;
+    uint8_t flags = fuzz_byte(in), budget = fuzz_byte(in), seed = fuzz_byte(in);
+    m->model = tiny_model(seed & 128);
+    opt.page_seed = seed & 127;
     opt.deterministic = flags & 1;
     opt.store = flags & 2 ? KVASS_STORE_F32 : KVASS_STORE_F16;
     opt.retain = flags & 4 ? KVASS_RETAIN_NONE : KVASS_RETAIN_FULL;
     opt.isa = flags & 8 ? KVASS_ISA_SCALAR : ~0u;
-    opt.page_seed = fuzz_byte(in);
-    opt.n_logits = MAX_SEQS;
-    opt.kv_budget = budget % 2 ? (size_t)(1 + budget / 2 % 12) * page : 0;
+    if (flags & 16) {
+        opt.retain = KVASS_RETAIN_WINDOW;
+        opt.window = 1 + fuzz_byte(in) % 40;
+        opt.n_sinks = fuzz_byte(in) % 8;
+    }
+    opt.positions = flags & 32 ? KVASS_POSITIONS_CACHE : KVASS_POSITIONS_ORIGINAL;
+    opt.share = flags & 64 ? KVASS_SHARE_PAIRS : KVASS_SHARE_MODEL;
+    if (flags & 128) {
+        opt.n_prefix = 1 + fuzz_byte(in) % MAX_PREFIX;
+        opt.prefix = m->prefix;
+        for (int32_t i = 0; i < opt.n_prefix; i++) {
+            m->prefix[i] = 5 * i % 16;
+        }
+    }
+    if (budget % 2) {
+        kvass_context_options page = opt;
+        size_t scratch, n_bytes;
+        page.n_ctx = 1;
+        page.n_seqs = 1;
+        page.n_prefix = 0;
+        page.retain = KVASS_RETAIN_FULL;
+        page.window = page.n_sinks = 0;
+        page.positions = KVASS_POSITIONS_ORIGINAL;
+        if (kvass_context_bytes(m->model, &page, &scratch, &n_bytes, NULL) != KVASS_OK) {
+            fuzz_fail("the size of a page");
+        }
+        opt.kv_budget = (size_t)(1 + budget / 2 % 12) * n_bytes;
+    }
     return opt;
 }
 
@@ -94,12 +122,14 @@ static void check_lines(const machine *m)
     }
 }
 
-static void check_home(const machine *m)
+/* All pages are back but those that the context holds for itself: its prefix. */
+static void check_home(const machine *m, const kvass_cache_usage *at_first)
 {
     kvass_cache_usage u;
     kvass_context_get_usage(m->ctx, &u);
-    if (u.bytes_used != 0 || u.n_pages_used != 0 || u.bytes_shared != 0) {
-        fuzz_fail("%d pages are not home", u.n_pages_used);
+    if (u.bytes_used != at_first->bytes_used || u.n_pages_used != at_first->n_pages_used ||
+        u.bytes_shared != at_first->bytes_shared) {
+        fuzz_fail("%d pages in use, %d at first", u.n_pages_used, at_first->n_pages_used);
     }
 }
 
@@ -164,6 +194,16 @@ static timeline *free_line(machine *m)
     return NULL;
 }
 
+/* what a sequence holds at first */
+static void restart(const machine *m, timeline *t)
+{
+    t->n = m->opt.n_prefix;
+    t->has_logits = false;
+    if (t->n > 0) {
+        memcpy(t->tokens, m->prefix, (size_t)t->n * sizeof *t->tokens);
+    }
+}
+
 static void open_line(machine *m, const timeline *from)
 {
     kvass_error err = {0};
@@ -178,6 +218,9 @@ static void open_line(machine *m, const timeline *from)
     if (t) {
         *t = from ? *from : (timeline){0};
         t->seq = seq;
+        if (!from) {
+            restart(m, t);
+        }
     }
 }
 
@@ -318,8 +361,7 @@ static void call(machine *m, fuzz_input *in)
             break;
         case 6:
             kvass_seq_reset(t->seq);
-            t->n = 0;
-            t->has_logits = false;
+            restart(m, t);
             break;
         case 7:
             misuse(m, t, fuzz_byte(in));
@@ -346,10 +388,12 @@ static void compare_fresh(const machine *m, const timeline *t)
     opt.n_seqs = 1;
     opt.n_batch = 512;
     opt.kv_budget = 0;
-    opt.retain = KVASS_RETAIN_FULL;
     opt.page_seed = 0;
+    if (opt.retain == KVASS_RETAIN_NONE) {
+        opt.retain = KVASS_RETAIN_FULL;
+    }
     if (kvass_context_open(&ctx, m->model, &opt, &err) || kvass_seq_open(&seq, ctx, &err) ||
-        kvass_prefill(seq, t->tokens, t->n, &err)) {
+        kvass_prefill(seq, t->tokens + opt.n_prefix, t->n - opt.n_prefix, &err)) {
         fuzz_fail("%s", err.message);
     }
     const float *a = kvass_seq_logits(seq), *b = kvass_seq_logits(t->seq);
@@ -359,18 +403,36 @@ static void compare_fresh(const machine *m, const timeline *t)
     kvass_context_close(&ctx);
 }
 
+/* Only what contradicts itself or does not fit may be refused. */
+static void check_refused_options(const machine *m, kvass_status status, const kvass_error *err)
+{
+    bool plain = m->opt.retain != KVASS_RETAIN_WINDOW && m->opt.n_prefix == 0 &&
+                 m->opt.positions == KVASS_POSITIONS_ORIGINAL && m->opt.share == KVASS_SHARE_MODEL;
+    if (plain && (status != KVASS_BUDGET || m->opt.kv_budget == 0)) {
+        fuzz_fail("%s", err->message);
+    }
+}
+
 void fuzz_one(const uint8_t *bytes, size_t n_bytes)
 {
     static machine m;
     fuzz_input in = {bytes, n_bytes, 0};
     kvass_error err = {0};
     kvass_model_info info;
-    m = (machine){.model = tiny_model(), .polls_left = -1};
-    m.opt = read_options(m.model, &in);
+    m = (machine){.polls_left = -1};
+    m.opt = read_options(&m, &in);
     kvass_model_get_info(m.model, &info);
     m.n_vocab = info.n_vocab;
-    if (kvass_context_open(&m.ctx, m.model, &m.opt, &err) != KVASS_OK) {
-        fuzz_fail("%s", err.message);
+    kvass_status status = kvass_context_open(&m.ctx, m.model, &m.opt, &err);
+    fuzz_check_refusal(status, &err);
+    if (status != KVASS_OK) {
+        check_refused_options(&m, status, &err);
+        return;
+    }
+    kvass_cache_usage at_first;
+    kvass_context_get_usage(m.ctx, &at_first);
+    if (m.opt.n_prefix == 0 && info.n_meta == 0 && at_first.n_pages_used != 0) {
+        fuzz_fail("%d pages in use by nothing", at_first.n_pages_used);
     }
     kvass_context_set_cancel(m.ctx, cancel, &m);
     for (int i = 0; i < MAX_CALLS && in.at < in.n_bytes; i++) {
@@ -383,6 +445,6 @@ void fuzz_one(const uint8_t *bytes, size_t n_bytes)
         }
         close_line(&m.lines[i]);
     }
-    check_home(&m);
+    check_home(&m, &at_first);
     kvass_context_close(&m.ctx);
 }

@@ -1,6 +1,6 @@
 /* fuzz_config.c - the input is what lies beside the weights. Its first byte chooses those: 'l' a
- * small llama, 'g' a small gpt2, 'i' the llama in two shards, whose index comes next. Then
- * config.json, then generation_config.json. Bytes 0 part them.
+ * small llama, 'g' a small gpt2, 'k' one of our own family, 'i' the llama in two shards, whose
+ * index comes next. Then config.json, then generation_config.json. Bytes 0 part them.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +24,8 @@ static void put_sources(void)
 {
     static bool done;
     if (!done) {
-        put_source("l/model.safetensors", "tests/fuzz/tiny/llama.safetensors");
+        put_source("l/model.safetensors", "tests/fuzz/tiny/llama/model.safetensors");
+        put_source("k/model.safetensors", "tests/fuzz/tiny/kvass/model.safetensors");
         put_source("g/model.safetensors", "tests/fuzz/tiny/gpt2.safetensors");
         put_source("i/a.safetensors", "tests/fuzz/tiny/llama-a.safetensors");
         put_source("i/b.safetensors", "tests/fuzz/tiny/llama-b.safetensors");
@@ -50,7 +51,7 @@ void fuzz_one(const uint8_t *bytes, size_t n_bytes)
     fuzz_input in = {bytes, n_bytes, 0};
     kvass_error err;
     uint8_t kind = fuzz_byte(&in);
-    const char *folder = kind == 'g' ? "g" : kind == 'i' ? "i" : "l";
+    const char *folder = kind == 'g' ? "g" : kind == 'k' ? "k" : kind == 'i' ? "i" : "l";
     put_sources();
     if (kind == 'i') {
         put_part(folder, "model.safetensors.index.json", &in);

@@ -1,9 +1,11 @@
 /* replay.c - main() of a fuzz target without libFuzzer: runs the committed inputs.
  * Arguments are files and folders of files. Each input is run whole, then shortened to some
  * lengths, then with a few bytes changed; the changes come from a fixed seed and each input's own
- * name, so a failure is met again by running that file alone. `--plain` runs the inputs only.
+ * name, so a failure is met again by running that file alone. `--plain` runs the inputs only. When
+ * a promise is broken the guilty input is written to the file that KVASS_FUZZ_KEEP names.
  */
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,8 +24,24 @@ static uint32_t next_random(uint64_t *state)
     return (uint32_t)(*state >> 33);
 }
 
+static const uint8_t *current;
+static size_t n_current;
+
+static void keep_input(int signal_number)
+{
+    const char *path = getenv("KVASS_FUZZ_KEEP");
+    FILE *f = path ? fopen(path, "wb") : NULL;
+    if (f) {
+        (void)fwrite(current, 1, n_current, f);
+        (void)fclose(f);
+    }
+    (void)signal(signal_number, SIG_DFL);
+}
+
 static void run(const uint8_t *bytes, size_t n_bytes)
 {
+    current = bytes;
+    n_current = n_bytes;
     (void)LLVMFuzzerTestOneInput(bytes, n_bytes);
     n_inputs++;
 }
@@ -97,6 +115,7 @@ static bool run_folder(const char *path)
 int main(int argc, char **argv)
 {
     bool ok = argc > 1;
+    (void)signal(SIGABRT, keep_input);
     for (int i = 1; i < argc; i++) {
         struct stat st;
         if (strcmp(argv[i], "--plain") == 0) {
