@@ -142,6 +142,22 @@ static kvass_status open_uncached(const char *path, kvass_error *err)
     return status;
 }
 
+static kvass_status open_with_prefix(const char *path, kvass_error *err)
+{
+    static const int32_t prefix[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+    kvass_context_options opt = small_context();
+    kvass_context *c = (void *)&anything;
+    (void)path;
+    opt.retain = KVASS_RETAIN_WINDOW;
+    opt.window = 5;
+    opt.n_sinks = 2;
+    opt.prefix = prefix;
+    opt.n_prefix = sizeof prefix / sizeof *prefix;
+    kvass_status status = kvass_context_open(&c, model, &opt, err);
+    FINISH(context, c);
+    return status;
+}
+
 static kvass_status open_sampler(const char *path, kvass_error *err)
 {
     kvass_sampler *s = (void *)&anything;
@@ -185,6 +201,7 @@ static const struct {
     {open_model, FIXTURES "llama-rope3"},
     {open_model, FIXTURES "llama-sharded"},
     {open_model, FIXTURES "gpt2"},
+    {open_model, FIXTURES "kvass"},
     {map_model, FIXTURES "llama-untied/v0.bin"},
     {map_model, FIXTURES "llama-sharded"},
     {map_model, FIXTURES "gpt2"},
@@ -323,14 +340,22 @@ static void json_without_memory(void **state)
 
 static void the_rest_without_memory(void **state)
 {
-    static operation *const all[] = {open_context, open_uncached, open_sampler, open_cache};
-    static const char *const names[] = {"context", "uncached context", "sampler", "cache"};
+    static const struct {
+        operation *run;
+        const char *name;
+    } all[] = {
+        {open_context, "context"},
+        {open_uncached, "uncached context"},
+        {open_with_prefix, "context with a prefix"},
+        {open_sampler, "sampler"},
+        {open_cache, "cache"},
+    };
     (void)state;
     assert_int_equal(kvass_model_open(&model, source_path(FIXTURES "llama-gqa"), NULL, NULL),
                      KVASS_OK);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        try(all[i], names[i], FAULT_MEMORY);
-        try(all[i], names[i], FAULT_MAP);
+        try(all[i].run, all[i].name, FAULT_MEMORY);
+        try(all[i].run, all[i].name, FAULT_MAP);
     }
     kvass_model_close(&model);
 }
