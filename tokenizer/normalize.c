@@ -142,11 +142,11 @@ static bool put_form(tok_text *out, codepoints *c, const form *f, const char *s,
     return true;
 }
 
-/* Where the stretch that begins at `at` ends: before the next character that cannot change or
- * compose (then all of it is inert, *changing = false), or before the next that may. */
+/* Where the stretch that begins at `at` ends. It holds either no character that may change, or one
+ * that may not, as a base for marks, and then only such that may (*changing). */
 static size_t stretch(const form *f, const char *s, size_t n, size_t at, bool *changing)
 {
-    size_t i = at, before = at;
+    size_t i = at, base = at;
     *changing = false;
     while (i < n) {
         uint32_t cp = 0;
@@ -154,15 +154,16 @@ static size_t stretch(const form *f, const char *s, size_t n, size_t at, bool *c
         if (size == 0) {
             break;
         }
-        if (cp >= f->first_changing && !kvass_newchars_left_alone(cp)) {
-            if (!*changing && before > at) {
-                return before; /* the character before belongs to the stretch that changes */
+        bool alone = cp >= f->first_changing && kvass_newchars_left_alone(cp);
+        if (cp >= f->first_changing && !alone) {
+            if (!*changing && base > at) {
+                return base;
             }
             *changing = true;
         } else if (*changing) {
             return i;
         }
-        before = i;
+        base = alone ? i + size : i; /* nothing joins a character that is left alone */
         i += size;
     }
     return i;
