@@ -3,8 +3,8 @@
 A story starts on a line of its own and its paragraphs are parted by blank lines, so a single
 newline ends a story; prose in hard-wrapped lines is recognised and cut every few paragraphs. Every
 file is cleaned the same way: mojibake undone, quotes and dashes made ASCII, lower-case text truecased
-by a simple rule, duplicates dropped. Written are train.txt, valid.txt and heldout.txt, with END after
-each story. The bytes held out by --holdout are cut off before anything else looks at them.
+by a simple rule, duplicates dropped. Written are one stories file for each text, with END after
+each story, and valid.txt and heldout.txt. The bytes held out by --holdout are cut off before anything else looks at them.
 """
 
 import argparse
@@ -136,25 +136,30 @@ def read_stories_file(path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", help="text files to train on")
-    parser.add_argument("--out", required=True, help="folder for train.txt, valid.txt, heldout.txt")
+    parser.add_argument("--out", required=True, help="folder for the stories files")
     parser.add_argument("--holdout", help="one of the files: its last bytes are never trained on")
     parser.add_argument("--holdout-bytes", type=int, default=94000)
     parser.add_argument("--valid-one-in", type=int, default=20)
     args = parser.parse_args()
     groups, held = load_corpus(args.files, args.holdout, args.holdout_bytes)
-    stories = list(dict.fromkeys(s for group in groups for s in group if len(s) >= 80))
     # validation comes from the file whose manner counts: the one that holds the held-out text
-    judged = groups[args.files.index(args.holdout)] if args.holdout else stories
-    valid = {s for s in judged if is_validation(s, args.valid_one_in)}
-    train = [s for s in stories if s not in valid]
-    random.Random(0).shuffle(train)
-    out = Path(args.out)
+    judged = args.files.index(args.holdout) if args.holdout else None
+    out, seen, valid = Path(args.out), set(), []
     out.mkdir(parents=True, exist_ok=True)
-    write_stories_file(out / "train.txt", train)
-    write_stories_file(out / "valid.txt", [s for s in stories if s in valid])
+    for i, (path, group) in enumerate(zip(args.files, groups)):
+        train = []
+        for story in group:
+            if len(story) < 80 or story in seen:
+                continue
+            seen.add(story)
+            judge = judged in (None, i) and is_validation(story, args.valid_one_in)
+            (valid if judge else train).append(story)
+        random.Random(0).shuffle(train)
+        write_stories_file(out / f"{Path(path).stem}.txt", train)
+        print(f"{path}: {len(train)} stories to train on, {sum(map(len, train))} characters")
+    write_stories_file(out / "valid.txt", valid)
     (out / "heldout.txt").write_bytes(held)
-    print(f"{len(train)} stories to train on, {sum(map(len, train))} characters; "
-          f"{len(valid)} to validate; {len(held)} bytes held out")
+    print(f"{len(valid)} stories to validate; {len(held)} bytes held out")
 
 
 if __name__ == "__main__":

@@ -18,16 +18,19 @@ from model import NAMED, Config, Network
 
 
 class Streams:
-    """Rows of n_ctx + 1 tokens: a stream by weight, then half of them from a document's start."""
+    """Rows of n_ctx + 1 tokens out of FILE.bin[:TIMES]; half of them begin where a document does.
+
+    A stream is drawn from by its length, TIMES as often as its length alone would have it.
+    """
 
     def __init__(self, specs):
         self.streams, self.starts, weights = [], [], []
         for spec in specs:
-            path, weight = spec.rsplit("=", 1)
+            path, _, times = spec.partition(":")
             stream = np.fromfile(path, dtype=np.uint16)
             self.streams.append(stream)
             self.starts.append(np.flatnonzero(stream == 0))
-            weights.append(float(weight))
+            weights.append(len(stream) * float(times or 1))
         self.weights = np.array(weights) / sum(weights)
 
     def rows(self, rng, n_rows, n_ctx):
@@ -68,7 +71,7 @@ def valid_loss(net, stream, n_ctx, autocast):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("network", choices=NAMED)
-    parser.add_argument("streams", nargs="+", help="FILE.bin=WEIGHT")
+    parser.add_argument("streams", nargs="+", help="FILE.bin[:TIMES]")
     parser.add_argument("--valid", required=True)
     parser.add_argument("--out", required=True, help="folder for the checkpoint and the curve")
     parser.add_argument("--tokens", type=float, default=60e6)

@@ -8,9 +8,11 @@ shift
 export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000
 [ -f "$out/pack/valid.bin" ] || {
     python3 "$here/data.py" "$@" --out "$out/text"
-    python3 "$here/pack.py" "$out/text/train.txt" --valid "$out/text/valid.txt" --out "$out/pack" \
-        --recall
+    mv "$out/text/valid.txt" "$out/text/heldout.txt" "$out"
+    python3 "$here/pack.py" "$out"/text/*.txt --valid "$out/valid.txt" \
+        --out "$out/pack/streams" --recall
+    mv "$out"/pack/streams/valid.bin "$out"/pack/streams/tokenizer.json "$out/pack"
 }
-python3 "$here/train.py" "${NETWORK:-tiny}" "$out/pack/train.bin=1" --valid "$out/pack/valid.bin" \
+python3 "$here/train.py" "${NETWORK:-tiny}" "$out"/pack/streams/*.bin --valid "$out/pack/valid.bin" \
     --out "$out/run" --tokens "${TOKENS:-10e6}" --batch-tokens 8192
 python3 "$here/export.py" "$out/run" --tokenizer "$out/pack/tokenizer.json" --out "$out/model"

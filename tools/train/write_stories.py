@@ -77,7 +77,7 @@ def bits_per_byte(net, tokenizer, remap, pieces):
 def tune(args):
     torch.manual_seed(args.seed)
     cfg, state, tokenizer = load_teacher(args.gguf)
-    train = data.read_stories_file(args.stories)
+    train = [s for path in args.stories for s in data.read_stories_file(path)]
     valid = data.read_stories_file(args.valid)
     random.Random(args.seed).shuffle(train)
     stream = np.array(encode_all(tokenizer, train))
@@ -246,8 +246,9 @@ def pick(args):
         return {hash(tuple(words[i:i + 8])) for i in range(len(words) - 7)}
 
     told = set()
-    for story in data.read_stories_file(args.stories):
-        told |= runs(story)
+    for path in args.stories:
+        for story in data.read_stories_file(path):
+            told |= runs(story)
     kept, reasons = [], collections.Counter()
     for path in args.written:
         for line in open(path, encoding="utf-8"):
@@ -271,7 +272,7 @@ def main():
     parser.add_argument("--gguf", help="the teacher; not needed to pick")
     commands = parser.add_subparsers(dest="command", required=True)
     p = commands.add_parser("tune")
-    p.add_argument("--stories", required=True)
+    p.add_argument("--stories", nargs="+", required=True)
     p.add_argument("--valid", required=True)
     p.add_argument("--out", required=True)
     p.add_argument("--epochs", type=float, default=0.6)
@@ -283,12 +284,12 @@ def main():
     p.add_argument("--out", required=True)
     p.add_argument("--rows", type=int, default=256)
     p.add_argument("--minutes", type=float, default=0, help="0: until stopped")
-    p.add_argument("--temperature", type=float, default=1.0)
+    p.add_argument("--temperature", type=float, default=0.85)
     p.add_argument("--min-p", type=float, default=0.03)
     p.add_argument("--seed", type=int)
     p = commands.add_parser("pick")
     p.add_argument("written", nargs="+", help="what write wrote")
-    p.add_argument("--stories", required=True, help="the real stories")
+    p.add_argument("--stories", nargs="+", required=True, help="the real stories")
     p.add_argument("--out", required=True)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
