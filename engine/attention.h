@@ -17,7 +17,8 @@
  * inside, none at the end. */
 void kvass_attention(kvass_context *ctx, int32_t member, const kvass_block *block);
 
-/* The two paths. decode: rows for which is_decode_row() holds; prefill: one run. */
+/* The two paths. decode: the rows of runs for which kvass_attn_is_decode() holds; prefill: those of
+ * the others. */
 void kvass_attn_decode(kvass_context *ctx, int32_t member, const kvass_block *block);
 void kvass_attn_prefill(kvass_context *ctx, int32_t member, const kvass_block *block);
 

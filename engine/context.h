@@ -119,7 +119,7 @@ struct kvass_context {
     int32_t n_logits_out;     /* rows of logits that are valid */
     const float *lone_logits; /* where the only wanted row went, else NULL */
     float *partials;          /* decode attention split over segments; see attn_decode.c */
-    int32_t n_segments;       /* segments that n_ctx positions can span */
+    int32_t n_segments;       /* segments that the widest view can touch */
     kvass_thread_scratch *scratch; /* scratch[n_threads] */
 
     /* the running call: its rows grouped by sequence */

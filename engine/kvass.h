@@ -272,7 +272,7 @@ typedef struct kvass_cache_usage {
     size_t bytes_touched;    /* pages ever written since open: what the process really occupies */
     size_t bytes_per_token;  /* of one more position in one sequence, its windows being full */
     size_t bytes_transient;  /* retain none: the scratch pages used and emptied every step */
-    int32_t n_pages;         /* pages per owner layer */
+    int32_t n_pages;         /* pages of all owner layers together */
     int32_t n_pages_used;    /* summed over owner layers */
     int32_t page_rows;       /* positions per page: 32 */
     int64_t recomputed_tokens; /* retain none: tokens run again only because nothing was kept */

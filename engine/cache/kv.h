@@ -164,7 +164,7 @@ void kv_pool_get_usage(const kv_pool *pool, kvass_cache_usage *usage);
 typedef struct kv_seq {
     int32_t n_rows;     /* committed positions */
     int32_t n_reserved; /* further positions that have pages */
-    int32_t **pages;    /* pages[n_owners][n_entries]: see kv_seq_page */
+    int32_t **pages;    /* pages[n_owners][n_entries]: pinned pages, then the others in turn */
     int32_t *first;     /* first[n_owners]: oldest page held behind the pinned ones */
 } kv_seq;
 

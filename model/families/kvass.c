@@ -10,6 +10,7 @@
 #include "model/family.h"
 
 extern const kvass_family kvass_family_llama;
+extern const kvass_tensor_name kvass_llama_tensors[];
 
 static const char *const prefixes[] = {"model.", NULL};
 
@@ -105,26 +106,9 @@ static kvass_status layer(const kvass_checkpoint *ckpt, const kvass_config *conf
     return status == KVASS_OK ? read_owner(ckpt, config, l, spec, err) : status;
 }
 
-static const kvass_tensor_name tensors[] = {
-    {KVASS_ROLE_TOK_EMBED, "embed_tokens", KVASS_LAYOUT_ROWS},
-    {KVASS_ROLE_META_EMBED, "meta_tokens", KVASS_LAYOUT_ROWS},
-    {KVASS_ROLE_ATTN_NORM, "layers.%d.input_layernorm", KVASS_LAYOUT_ROWS},
-    {KVASS_ROLE_WQ, "layers.%d.self_attn.q_proj", KVASS_LAYOUT_ROWS},
-    {KVASS_ROLE_WK, "layers.%d.self_attn.k_proj", KVASS_LAYOUT_ROWS},
-    {KVASS_ROLE_WV, "layers.%d.self_attn.v_proj", KVASS_LAYOUT_ROWS},
-    {KVASS_ROLE_WO, "layers.%d.self_attn.o_proj", KVASS_LAYOUT_ROWS},
-    {KVASS_ROLE_MLP_NORM, "layers.%d.post_attention_layernorm", KVASS_LAYOUT_ROWS},
-    {KVASS_ROLE_W_GATE, "layers.%d.mlp.gate_proj", KVASS_LAYOUT_ROWS},
-    {KVASS_ROLE_W_UP, "layers.%d.mlp.up_proj", KVASS_LAYOUT_ROWS},
-    {KVASS_ROLE_W_DOWN, "layers.%d.mlp.down_proj", KVASS_LAYOUT_ROWS},
-    {KVASS_ROLE_FINAL_NORM, "norm", KVASS_LAYOUT_ROWS},
-    {KVASS_ROLE_LM_HEAD, "lm_head", KVASS_LAYOUT_ROWS},
-    {0},
-};
-
 const kvass_family kvass_family_kvass = {.name = "kvass",
                                          .prefixes = prefixes,
                                          .detect = detect,
                                          .config = config,
                                          .layer = layer,
-                                         .tensors = tensors};
+                                         .tensors = kvass_llama_tensors};

@@ -74,8 +74,11 @@ static kvass_status layer(const kvass_checkpoint *ckpt, const kvass_config *conf
                               : status;
 }
 
-static const kvass_tensor_name tensors[] = {
+/* Also the names of the kvass family, whose meta tokens are looked for only where there are some.
+ */
+const kvass_tensor_name kvass_llama_tensors[] = {
     {KVASS_ROLE_TOK_EMBED, "embed_tokens", KVASS_LAYOUT_ROWS},
+    {KVASS_ROLE_META_EMBED, "meta_tokens", KVASS_LAYOUT_ROWS},
     {KVASS_ROLE_ATTN_NORM, "layers.%d.input_layernorm", KVASS_LAYOUT_ROWS},
     {KVASS_ROLE_WQ, "layers.%d.self_attn.q_proj", KVASS_LAYOUT_ROWS},
     {KVASS_ROLE_WK, "layers.%d.self_attn.k_proj", KVASS_LAYOUT_ROWS},
@@ -96,4 +99,4 @@ const kvass_family kvass_family_llama = {.name = "llama",
                                          .detect = detect,
                                          .config = config,
                                          .layer = layer,
-                                         .tensors = tensors};
+                                         .tensors = kvass_llama_tensors};
