@@ -33,6 +33,7 @@ class Config:
     window: int = 0                # text keys a windowed layer sees, the query's own included
     windowed: list = field(default_factory=list)   # [n_layers] of bool; empty: none
     kv_owner: list = field(default_factory=list)   # [n_layers]; empty: every layer its own
+    dropout: float = 0.0           # of the embeddings and of what every block adds; in training only
 
 
 # tiny-lean: the pairs (0,1) (2,3) (4,5) share K and V; the middle pair sees everything, the others
@@ -136,11 +137,12 @@ class Block(nn.Module):
         self.attn_norm = nn.LayerNorm(cfg.dim, cfg.norm_eps) if gpt2 else RMSNorm(cfg)
         self.mlp_norm = nn.LayerNorm(cfg.dim, cfg.norm_eps) if gpt2 else RMSNorm(cfg)
         self.attn, self.mlp = Attention(cfg, layer), Mlp(cfg)
+        self.dropout = nn.Dropout(cfg.dropout)
 
     def forward(self, x, shared_kv, mask, cos, sin):
         ao, shared_kv = self.attn(self.attn_norm(x), shared_kv, mask, cos, sin)
-        x = x + ao
-        return x + self.mlp(self.mlp_norm(x)), shared_kv
+        x = x + self.dropout(ao)
+        return x + self.dropout(self.mlp(self.mlp_norm(x))), shared_kv
 
 
 class Network(nn.Module):
@@ -154,6 +156,7 @@ class Network(nn.Module):
             self.embed_pos = nn.Embedding(cfg.n_ctx, cfg.dim)
         self.layers = nn.ModuleList(Block(cfg, layer) for layer in range(cfg.n_layers))
         self.norm = nn.LayerNorm(cfg.dim, cfg.norm_eps) if cfg.family == "gpt2" else RMSNorm(cfg)
+        self.dropout = nn.Dropout(cfg.dropout)
         for name, p in self.named_parameters():
             if p.dim() == 2:  # the two matrices that write to the residual start smaller
                 small = name.endswith(("wo.weight", "w_down.weight"))
@@ -170,6 +173,7 @@ class Network(nn.Module):
             cos, sin = rope_table(cfg.n_meta + n_tokens, cfg.head_dim, cfg.rope_theta)
         if cfg.n_meta:
             x = torch.cat((self.meta.to(x.dtype).expand(x.shape[0], -1, -1), x), dim=1)
+        x = self.dropout(x)
         if any(cfg.windowed) and n_tokens > cfg.window:
             window_mask = visible(n_tokens, cfg.n_meta, cfg.window)
         kv = {}

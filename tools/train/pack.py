@@ -3,6 +3,7 @@
 pack/tokenizer.json       byte-level BPE with GPT-2's split, id 0 is <|endoftext|>
 pack/<name>.bin           one stream for every stories file given, named after it
 pack/recall-<n>.bin       recall documents of at most n tokens, a new draw of fillers and facts
+pack/echo.bin             lists of words said twice and more
 pack/valid.bin            what train.py judges by
 """
 
@@ -14,7 +15,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 import data
-from recall import recall_document
+from recall import echo_document, recall_document
 
 
 def train_tokenizer(stories, n_vocab):
@@ -41,14 +42,18 @@ def main():
     parser.add_argument("--valid", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--vocab", type=int, default=4096)
-    parser.add_argument("--recall", type=int, nargs="*", default=[250, 1000], help="longest documents, in tokens")
+    parser.add_argument("--recall", type=int, nargs="*", default=[120, 250, 1000], help="longest documents, in tokens")
+    parser.add_argument("--untaught", nargs="*", help="those of the files that the tokenizer is not trained on")
     parser.add_argument("--recall-tokens", type=int, default=1_500_000, help="for each length")
     args = parser.parse_args()
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     stories = {Path(f).stem: data.read_stories_file(f) for f in args.files}
     if not (out / "tokenizer.json").exists():
-        train_tokenizer((s for group in stories.values() for s in group), args.vocab).save(str(out / "tokenizer.json"))
+        taught = [s for f in args.files if f not in (args.untaught or []) for s in stories[Path(f).stem]]
+        rng = random.Random(0)  # names and numbers of the recall documents become single pieces
+        taught += [recall_document(rng, taught, len, 250) for _ in range(4000)] if args.recall else []
+        train_tokenizer(taught, args.vocab).save(str(out / "tokenizer.json"))
     tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
     streams = {name: pack(tokenizer, group) for name, group in stories.items()}
     streams["valid"] = pack(tokenizer, data.read_stories_file(args.valid))
@@ -62,6 +67,9 @@ def main():
         documents = [recall_document(rng, everything, count_tokens, length)
                      for _ in range(args.recall_tokens // (length // 2))]
         streams[f"recall-{length}"] = pack(tokenizer, documents)
+    if args.recall:
+        rng = random.Random(0)
+        streams["echo"] = pack(tokenizer, [echo_document(rng) for _ in range(args.recall_tokens // 60)])
     for name, stream in streams.items():
         stream.tofile(out / f"{name}.bin")
         print(f"{name}: {len(stream)} tokens, {(stream == 0).sum()} documents")

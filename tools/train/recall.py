@@ -1,11 +1,13 @@
 """Documents that plant facts early and ask for them later, to train and to measure a memory.
 
-    The secret number of Lily is 472. The dog of Tom is called Bami.
+    The secret number of Lily is 47. The dog of Tom is called Max.
     ... other text, a chosen number of tokens ...
-    What is the secret number of Lily? The secret number of Lily is 472.
+    What is the secret number of Lily? The secret number of Lily is 47.
 
-Values are split by a hash: `held=True` draws only from those that no training document holds, so
-an answer must be read out of the context. Run as a program it prints prompts as JSON lines.
+Facts are split by a hash of the whole sentence: held=True draws only facts that no training document
+holds. Who has what is drawn anew for every document, so an answer must be read out of the context.
+Echoes, lists of words said twice, teach the same skill faster. Run as a program it prints prompts as
+JSON lines.
 """
 
 import argparse
@@ -13,41 +15,36 @@ import hashlib
 import json
 import random
 
-PEOPLE = ("Lily Tom Ben Anna Sara Max Mia Tim Lucy Jack Sam Emma Leo Zoe Bob Amy Nora Finn Ella Jim "
-          "Kate Peter Rose Dan Molly Sue Mark Jill Ted Eve").split()
-PETS = "dog cat bird fish rabbit horse mouse frog duck turtle".split()
+PEOPLE = ("Lily Tom Ben Anna Sara Max Mia Tim Lucy Jack Sam Emma Leo Bob Amy Ella Jim Kate Peter Molly Sue "
+          "Mark Jill Ted Jane Alice Billy Daisy Emily Grace Henry James Jenny Joe John Josh Lisa Lola Mary "
+          "Paul Rosie Sally Sandy Sarah Sophie Tommy").split()
+PETS = "dog cat bird fish rabbit horse mouse frog duck bear pig fox bunny puppy kitten".split()
 THINGS = ("ball book key hat cup shell ring coin doll kite drum flag star leaf spoon bell brush button candle "
-          "feather ribbon stone basket blanket lamp clock pencil apple cookie mirror pillow whistle").split()
-COLORS = "red blue green yellow pink purple orange brown black white gray golden silver".split()
-SYLLABLES = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
+          "feather ribbon stone basket blanket lamp clock pencil apple cookie mirror pillow whistle boat car "
+          "train truck tree flower garden river house door window bed table chair box bag cake bread milk "
+          "soup egg nest rock sand water rain snow sun moon cloud hill park road school shop farm zoo "
+          "beach lake forest bridge rope stick wheel balloon puzzle robot crown sword castle tent").split()
+COLORS = "red blue green yellow pink purple orange brown black white".split()
 
 
-def is_held(value):
-    """One value in eight is never trained on."""
-    return hashlib.sha256(value.encode()).digest()[0] % 8 == 0
-
-
-def draw(rng, make, held):
-    while True:
-        value = make()
-        if is_held(value) == held:
-            return value
+def is_held(fact):
+    """One fact in eight is never trained on."""
+    return hashlib.sha256(fact.encode()).digest()[0] % 8 == 0
 
 
 def fact(rng, person, held):
     """(question, the words before the answer, the answer)"""
-    kind = rng.randrange(3)
-    if kind == 0:
-        stem = f"secret number of {person} is"
-        value = draw(rng, lambda: str(rng.randrange(100, 1000)), held)
-    elif kind == 1:
-        stem = f"{rng.choice(PETS)} of {person} is called"
-        value = draw(rng, lambda: "".join(rng.sample(SYLLABLES, 2)).capitalize(), held)
-        return f"What is the {stem}?", f"The {stem}", value
-    else:
-        stem = f"secret word of {person} is"
-        value = draw(rng, lambda: f"{rng.choice(COLORS)} {rng.choice(THINGS)}", held)
-    return f"What is the {stem[:-3]}?", f"The {stem}", value
+    while True:
+        kind = rng.randrange(3)
+        if kind == 0:
+            stem, value = f"secret number of {person} is", str(rng.randrange(10, 100))
+        elif kind == 1:
+            stem, value = f"{rng.choice(PETS)} of {person} is called", rng.choice(PEOPLE)
+        else:
+            stem, value = f"secret word of {person} is", rng.choice(THINGS)
+        if value != person and is_held(f"{stem} {value}") == held:
+            asked = stem[:-3] if kind != 1 else stem
+            return f"What is the {asked}?", f"The {stem}", value
 
 
 def sentences(rng, stories):
@@ -58,27 +55,45 @@ def sentences(rng, stories):
             yield part if part.endswith((".", "!", "?", '"')) else part + "."
 
 
-def recall_document(rng, stories, count_tokens, max_tokens, held=False, n_facts=None, distance=None):
-    """A document of at most about max_tokens, as text; with `distance`, as (prompt, answer)."""
-    people = rng.sample(PEOPLE, n_facts or rng.randint(1, 8 if max_tokens > 200 else 4))
-    facts = [fact(rng, p, held) for p in people]
-    room = max_tokens - 45 * len(facts)
-    target = distance if distance is not None else int(room * rng.random() ** 1.5)
-    text, filler, used = [f"{stem} {value}." for _, stem, value in facts], [], 0
-    source = sentences(rng, stories)
-    while used < target:
-        part = next(source)
+def filler(rng, stories, count_tokens, target):
+    """Sentences of about `target` tokens."""
+    parts, used = [], 0
+    for part in sentences(rng, stories):
         n = count_tokens(" " + part)
         if used + n > target + 20:
-            break
-        filler.append(part)
+            return " ".join(parts)
+        parts.append(part)
         used += n
-    head = " ".join(text) + ("\n\n" + " ".join(filler) if filler else "")
-    asked = rng.sample(facts, len(facts))
-    if distance is not None:
-        question, stem, value = asked[0]
-        return f"{head}\n\n{question} {stem}", f" {value}"
-    return head + "\n\n" + "\n\n".join(f"{q} {stem} {value}." for q, stem, value in asked)
+
+
+def recall_prompt(rng, stories, count_tokens, distance, n_facts, held=True):
+    """(text, answer): the facts, `distance` tokens of other text, one question."""
+    facts = [fact(rng, p, held) for p in rng.sample(PEOPLE, n_facts)]
+    head = " ".join(f"{stem} {value}." for _, stem, value in facts)
+    question, stem, value = rng.choice(facts)
+    return f"{head}\n\n{filler(rng, stories, count_tokens, distance)}\n\n{question} {stem}", f" {value}"
+
+
+def recall_document(rng, stories, count_tokens, max_tokens):
+    """Facts, other text, every fact asked: at most about max_tokens."""
+    facts = [fact(rng, p, False) for p in rng.sample(PEOPLE, rng.randint(2, min(8, max_tokens // 35)))]
+    rounds = rng.randint(1, max(1, min(3, (max_tokens - 11 * len(facts)) // (18 * len(facts)))))
+    room = max_tokens - (11 + 18 * rounds) * len(facts)
+    parts = [" ".join(f"{stem} {value}." for _, stem, value in facts)]
+    target = int(room * rng.random() ** 1.5)
+    if target > 20:
+        parts.append(filler(rng, stories, count_tokens, target))
+    for _ in range(rounds):
+        parts.append(" ".join(f"{q} {stem} {value}." for q, stem, value in rng.sample(facts, len(facts))))
+    return "\n\n".join(p for p in parts if p)
+
+
+def echo_document(rng):
+    """A list of words, some other order of it, and the list again and again: nothing but copying pays."""
+    words = [rng.choice(rng.choice((PEOPLE, PETS, THINGS, COLORS))) for _ in range(rng.randint(6, 30))]
+    if rng.random() < 0.3:
+        words = [str(rng.randrange(10, 100)) if rng.random() < 0.5 else w for w in words]
+    return "\n\n".join([" ".join(words) + "."] * rng.randint(2, 4))
 
 
 def main():
@@ -96,8 +111,8 @@ def main():
     rng = random.Random(7)
     for distance in args.distances:
         for _ in range(args.n):
-            prompt, answer = recall_document(rng, stories, lambda t: len(tokenizer.encode(t).ids), 0,
-                                             held=True, n_facts=args.facts, distance=distance)
+            prompt, answer = recall_prompt(rng, stories, lambda t: len(tokenizer.encode(t).ids) - 1,
+                                           distance, args.facts)
             print(json.dumps({"distance": distance, "prompt": prompt, "answer": answer}))
 
 

@@ -2,19 +2,21 @@
 
 Every step draws its rows from (seed, step) alone, so a resumed run sees what an unbroken one would.
 The rate warms up, stays, and decays linearly over the last part (WSD): a run may be made longer by
-starting again with a larger --tokens from a checkpoint that lies before the decay. The last part may
-use a longer context. Matrices inside the layers are stepped by Muon, everything else by AdamW.
+starting again with a larger --tokens from a checkpoint that lies before the decay. Phases part the
+run: each has its share of the tokens, its context and its streams. Matrices inside the layers are
+stepped by Muon, everything else by AdamW.
 """
 
 import argparse
 import csv
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from model import NAMED, Config, Network
+from model import NAMED, Network
 
 
 class Streams:
@@ -61,26 +63,35 @@ def make_optimizers(net, lr):
 
 @torch.no_grad()
 def valid_loss(net, stream, n_ctx, autocast):
-    """Mean nats a token over the whole stream, in rows of n_ctx."""
+    """Mean nats a token over the whole stream, in rows of n_ctx, without dropout."""
     n = (len(stream) - 1) // n_ctx * n_ctx
     x, y = stream[:n].view(-1, n_ctx), stream[1:n + 1].view(-1, n_ctx)
+    net.eval()
     with autocast:
-        return sum(net.loss(a[None], b[None]).item() for a, b in zip(x, y)) / len(x)
+        loss = sum(net.loss(a[None], b[None]).item() for a, b in zip(x, y)) / len(x)
+    net.train()
+    return loss
+
+
+def read_phases(specs, total):
+    """[(tokens at which it ends, n_ctx, streams)] out of lists SHARE CTX FILE.bin..."""
+    shares = [float(spec[0]) for spec in specs]
+    return [(total * sum(shares[:i + 1]) / sum(shares), int(spec[1]), Streams(spec[2:]))
+            for i, spec in enumerate(specs)]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("network", choices=NAMED)
-    parser.add_argument("streams", nargs="+", help="FILE.bin[:TIMES]")
+    parser.add_argument("--phase", nargs="+", action="append", required=True,
+                        help="SHARE CTX FILE.bin[:TIMES]...: its share of the tokens, its context, its streams")
     parser.add_argument("--valid", required=True)
     parser.add_argument("--out", required=True, help="folder for the checkpoint and the curve")
     parser.add_argument("--tokens", type=float, default=60e6)
     parser.add_argument("--decay", type=float, default=0.25, help="share of the tokens over which the rate falls")
-    parser.add_argument("--long", type=float, default=0.15, help="share of the tokens trained at the full context")
-    parser.add_argument("--long-streams", nargs="*", help="streams of that last part; default: the same")
-    parser.add_argument("--short-ctx", type=int, default=256)
-    parser.add_argument("--batch-tokens", type=int, default=16384)
+    parser.add_argument("--batch-tokens", type=int, default=8192)
     parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--every", type=int, default=50, help="steps between validations and checkpoints")
@@ -91,7 +102,7 @@ def main():
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
 
-    net = Network(NAMED[args.network]).to(args.device)
+    net = Network(replace(NAMED[args.network], dropout=args.dropout)).to(args.device)
     optimizers = make_optimizers(net, args.lr)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -108,18 +119,18 @@ def main():
     n_params = sum(p.numel() for p in net.parameters())
     print(f"{args.network}: {n_params} parameters, at step {step}, {done} tokens", flush=True)
 
-    short, long = Streams(args.streams), Streams(args.long_streams or args.streams)
+    total = int(args.tokens)
+    phases = read_phases(args.phase, total)
     judge = torch.from_numpy(np.fromfile(args.valid, dtype=np.uint16).astype(np.int64)).to(args.device)
-    compiled = torch.compile(net.loss, dynamic=False) if args.compile else net.loss
+    loss_of = torch.compile(net.loss, dynamic=False) if args.compile else net.loss
     autocast = torch.autocast(args.device, torch.bfloat16, enabled=not args.f32)
-    total, losses, clock, since = int(args.tokens), [], time.time(), 0
+    losses, clock, since = [], time.time(), 0
     while done < total:
-        is_long = done >= total * (1 - args.long)
-        n_ctx = net.cfg.n_ctx if is_long else args.short_ctx
+        _, n_ctx, streams = next((p for p in phases if done < p[0]), phases[-1])
         rng = np.random.default_rng((args.seed, step))
-        rows = (long if is_long else short).rows(rng, args.batch_tokens // n_ctx, n_ctx).to(args.device)
+        rows = streams.rows(rng, args.batch_tokens // n_ctx, n_ctx).to(args.device)
         rate = args.lr * rate_at(done, total, total * (1 - args.decay))
-        loss_of = net.loss if is_long else compiled  # long rows: attention rules, little to win
+        torch.manual_seed(args.seed * 1_000_003 + step)  # dropout
         total_loss = 0.0
         parts = rows.split(max(1, 8192 // n_ctx))
         for part in parts:  # small parts stay in the processor's cache
@@ -136,7 +147,7 @@ def main():
         step, done, since = step + 1, done + rows[:, 1:].numel(), since + rows[:, 1:].numel()
         losses.append(total_loss)
         if step % args.every == 0 or done >= total:
-            valid = valid_loss(net, judge, net.cfg.n_ctx if is_long else args.short_ctx, autocast)
+            valid = valid_loss(net, judge, n_ctx, autocast)
             speed, clock, since = since / (time.time() - clock), time.time(), 0
             line = [step, done, n_ctx, f"{rate:.6f}", f"{np.mean(losses):.4f}", f"{valid:.4f}", f"{speed:.0f}"]
             losses = []

@@ -13,6 +13,7 @@ export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000
         --out "$out/pack/streams" --recall
     mv "$out"/pack/streams/valid.bin "$out"/pack/streams/tokenizer.json "$out/pack"
 }
-python3 "$here/train.py" "${NETWORK:-tiny}" "$out"/pack/streams/*.bin \
-    --valid "$out/pack/valid.bin" --out "$out/run" --tokens "${TOKENS:-10e6}" --batch-tokens 8192
+python3 "$here/train.py" "${NETWORK:-tiny}" --valid "$out/pack/valid.bin" --out "$out/run" \
+    --tokens "${TOKENS:-10e6}" --phase .85 256 "$out"/pack/streams/*.bin \
+    --phase .15 1024 "$out"/pack/streams/*.bin
 python3 "$here/export.py" "$out/run" --tokenizer "$out/pack/tokenizer.json" --out "$out/model"
