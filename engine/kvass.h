@@ -304,6 +304,19 @@ KVASS_API int32_t kvass_seq_n_tokens(const kvass_seq *seq);
 /* tokens[n_tokens]: owned by the sequence, valid until its next call. */
 KVASS_API const int32_t *kvass_seq_tokens(const kvass_seq *seq);
 
+/* Write the sequence to a file: its tokens, its last logits, every row the cache holds of it. The
+ * file appears under its name when all of it is on the disk; whatever goes wrong, a file that had
+ * the name is untouched and no other is left. INVALID, IO. */
+KVASS_API kvass_status kvass_seq_save(const kvass_seq *seq, const char *path, kvass_error *err);
+/* Become what was saved; what seq held is dropped. The next decode gives the very bits it would
+ * have given then. *n_restored (may be NULL) is the number of tokens, the context's prefix
+ * included. Refused, with seq as it was: what is no such file or is damaged (FORMAT), another
+ * model, cache, prefix, byte order or version (UNSUPPORTED), more tokens than n_ctx (CONTEXT_FULL),
+ * too few free pages (BUDGET), IO. When the file fails after it was found good, seq stands as
+ * after kvass_seq_reset. */
+KVASS_API kvass_status kvass_seq_load(kvass_seq *seq, const char *path, int32_t *n_restored,
+                                      kvass_error *err);
+
 /* ---- running the network --------------------------------------------------------------------- */
 
 typedef enum kvass_phase {

@@ -168,6 +168,8 @@ typedef struct kv_seq {
     int32_t *first;     /* first[n_owners]: oldest page held behind the pinned ones */
 } kv_seq;
 
+/* Where the table of an owner layer keeps logical page i (positions 32i ..), one that it holds. */
+int32_t *kv_seq_entry(const kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t i);
 int32_t kv_max_spans(const kv_pool *pool); /* spans that kv_seq_spans can yield at most */
 void kv_seq_carve(kv_seq *seq, const kv_dims *dims, const kv_owner *owners, kvass_arena *arena);
 

@@ -25,6 +25,11 @@ static int32_t *entry(const kv_pool *pool, const kv_seq *seq, int32_t owner, int
     return &seq->pages[owner][i];
 }
 
+int32_t *kv_seq_entry(const kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t i)
+{
+    return entry(pool, seq, owner, i);
+}
+
 int32_t kv_max_spans(const kv_pool *pool)
 {
     int32_t most = 0;

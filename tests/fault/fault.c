@@ -6,6 +6,7 @@
 #include "tests/fault/fault.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <link.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -279,4 +280,40 @@ ssize_t pread(int fd, void *buf, size_t n_bytes, off_t offset)
 ssize_t pread64(int fd, void *buf, size_t n_bytes, off_t offset)
 {
     return pread(fd, buf, n_bytes, offset);
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+ssize_t write(int fd, const void *buf, size_t n_bytes)
+{
+    if (strikes(FAULT_WRITE_ERROR)) {
+        errno = ENOSPC;
+        return -1;
+    }
+    if (strikes(FAULT_WRITE_SIGNAL)) {
+        errno = EINTR;
+        return -1;
+    }
+    if (n_bytes > 1 && strikes(FAULT_WRITE_SHORT)) {
+        n_bytes = 1;
+    }
+    return syscall(SYS_write, fd, buf, n_bytes);
+}
+
+int fsync(int fd)
+{
+    if (strikes(FAULT_SYNC)) {
+        errno = EIO;
+        return -1;
+    }
+    return (int)syscall(SYS_fsync, fd);
+}
+
+int rename(const char *from, const char *to)
+{
+    if (strikes(FAULT_RENAME)) {
+        errno = EACCES;
+        return -1;
+    }
+    return (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
 }

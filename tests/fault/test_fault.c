@@ -1,9 +1,12 @@
-/* test_fault.c - every allocation, every map and every read of an opening call fails in turn.
+/* test_fault.c - every allocation, every map and every read of an opening call fails in turn, and
+ * every write of a save.
  * Each operation is run with its n-th such call failing, n = 0, 1, 2, ..., once and from then on,
  * until it no longer comes to an n-th. Every failure must come back as a status with a rule and a
  * message, leave the outputs untouched and give all memory back.
  */
 #include "tests/unit/unit.h"
+
+#include <dirent.h>
 
 #include "engine/base/json.h"
 #include "tests/fault/fault.h"
@@ -242,7 +245,8 @@ static long every_failure(operation *run, const char *argument, fault_kind kind,
     if (status != KVASS_OK || complaint) {
         fail_msg("%s: %s %s", argument, complaint ? complaint : "", err.message);
     }
-    bool harmless = kind == FAULT_READ_SIGNAL || kind == FAULT_READ_SHORT;
+    bool harmless = kind == FAULT_READ_SIGNAL || kind == FAULT_READ_SHORT ||
+                    kind == FAULT_WRITE_SIGNAL || kind == FAULT_WRITE_SHORT;
     for (long n = 0;; n++) {
         long live = fault_live();
         err = (kvass_error){0};
@@ -360,12 +364,106 @@ static void the_rest_without_memory(void **state)
     kvass_model_close(&model);
 }
 
+/* ---- saved sequences ------------------------------------------------------------------------- */
+
+static kvass_seq *seq; /* of SAVED_TOKENS tokens */
+static char folder[UNIT_PATH_BYTES], saved[UNIT_PATH_BYTES + 16];
+
+enum { SAVED_TOKENS = 20 };
+
+static kvass_status save(const char *path, kvass_error *err)
+{
+    return kvass_seq_save(seq, path, err);
+}
+
+/* a restored sequence is whole, or what kvass_seq_open gives, or as it was */
+static kvass_status restore(const char *path, kvass_error *err)
+{
+    int32_t n = -1;
+    kvass_status status = kvass_seq_load(seq, path, &n, err);
+    expect(status != KVASS_OK || (n == SAVED_TOKENS && kvass_seq_logits(seq)), "not restored");
+    expect(status == KVASS_OK || n == -1, "a count in spite of failure");
+    expect(kvass_seq_n_tokens(seq) == 0 || kvass_seq_n_tokens(seq) == SAVED_TOKENS, "half a load");
+    return status;
+}
+
+/* what lies in the folder, all of its names together */
+static size_t count_files(void)
+{
+    DIR *dir = opendir(folder);
+    size_t n = 0;
+    assert_non_null(dir);
+    for (struct dirent *e = readdir(dir); e; e = readdir(dir)) {
+        n += e->d_name[0] != '.';
+    }
+    (void)closedir(dir);
+    return n;
+}
+
+/* whatever fails at whichever call: the old file or the new one is there, whole, and no other */
+static void saves_that_fail(void)
+{
+    static const fault_kind kinds[] = {FAULT_WRITE_ERROR, FAULT_SYNC, FAULT_RENAME};
+    kvass_error err = {0};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        for (long n = 0, failed = 1; failed; n++) {
+            size_t n_bytes;
+            unit_write(saved, "old", 3);
+            fault_begin(kinds[k], n, false);
+            kvass_status status = save(saved, &err);
+            failed = fault_end();
+            char *bytes = unit_slurp(saved, &n_bytes);
+            bool is_old = n_bytes == 3 && memcmp(bytes, "old", 3) == 0;
+            free(bytes);
+            assert_int_equal(count_files(), 1);
+            assert_int_equal(status, failed ? KVASS_IO : KVASS_OK);
+            /* only the folder's own sync comes after the rename */
+            bool renamed = kinds[k] == FAULT_SYNC && n == 1;
+            assert_true(is_old == (failed && !renamed));
+            assert_true(is_old || restore(saved, &err) == KVASS_OK);
+        }
+    }
+}
+
+static void sessions(void **state)
+{
+    kvass_context *ctx;
+    kvass_error err;
+    int32_t tokens[SAVED_TOKENS] = {1, 2, 3};
+    kvass_context_options opt = small_context();
+    (void)state;
+    complaint = NULL;
+    unit_folder(folder);
+    (void)snprintf(saved, sizeof saved, "%s/saved", folder);
+    opt.n_threads = 1;
+    assert_int_equal(kvass_model_open(&model, source_path(FIXTURES "llama-gqa"), NULL, NULL),
+                     KVASS_OK);
+    assert_int_equal(kvass_context_open(&ctx, model, &opt, &err), KVASS_OK);
+    assert_int_equal(kvass_seq_open(&seq, ctx, &err), KVASS_OK);
+    assert_int_equal(kvass_prefill(seq, tokens, SAVED_TOKENS, &err), KVASS_OK);
+    saves_that_fail();
+    (void)every_failure(save, saved, FAULT_WRITE_SIGNAL, false);
+    (void)every_failure(save, saved, FAULT_WRITE_SHORT, false);
+    try(restore, saved, FAULT_READ_ERROR);
+    try(restore, saved, FAULT_READ_END);
+    try(restore, saved, FAULT_READ_SIGNAL);
+    (void)every_failure(restore, saved, FAULT_READ_SHORT, false);
+    assert_int_equal(remove(saved), 0);
+    assert_int_equal(rmdir(folder), 0);
+    kvass_context_close(&ctx);
+    kvass_model_close(&model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(openings_without_memory), cmocka_unit_test(openings_with_bad_reads),
-        cmocka_unit_test(shortest_reads),          cmocka_unit_test(texts_without_memory),
-        cmocka_unit_test(json_without_memory),     cmocka_unit_test(the_rest_without_memory),
+        cmocka_unit_test(openings_without_memory),
+        cmocka_unit_test(openings_with_bad_reads),
+        cmocka_unit_test(shortest_reads),
+        cmocka_unit_test(texts_without_memory),
+        cmocka_unit_test(json_without_memory),
+        cmocka_unit_test(the_rest_without_memory),
+        cmocka_unit_test(sessions),
     };
     if (!fault_prepare()) {
         (void)fprintf(stderr, "fault: jansson's code was not found\n");

@@ -21,6 +21,7 @@ BEGIN {
 
     # headers of other projects: where each may appear, as patterns of the whole path
     only["jansson.h"] = "^engine/base/json[.]c$|^tools/"
+    only["xxhash.h"] = "^engine/base/hash[.]c$"
     only["stb_ds.h"] = "^engine/base/map[.]c$"
     only["pcre2.h"] = "^tokenizer/"
     only["utf8proc.h"] = "^(tokenizer/|tests/unit/test_tokenizer_parts)"
