@@ -71,6 +71,9 @@ static void attend_segment(const kvass_context *ctx, const kvass_block *block,
     }
     for (int32_t g = 0; g < n_group; g++) {
         float *row = scores + (size_t)g * KVASS_SEGMENT_ROWS;
+        if (block->layer->spec.attn_cap > 0.0f) {
+            k->softcap(row, block->layer->spec.attn_cap, n);
+        }
         r.max[g] = n > 0 ? k->max(row, n) : 0.0f;
         r.sum[g] = n > 0 ? k->exp_sum(row, n, r.max[g]) : 0.0f;
     }

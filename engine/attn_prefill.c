@@ -125,8 +125,11 @@ static void attend_tile(const kvass_context *ctx, kvass_thread_scratch *scratch,
     }
     for (int32_t r = 0; r < item->n_rows; r++) {
         kv_view view = block->retain->view(&block->policy, ctx->pos[item->row + r]);
-        row_weights(k, view, tile, scratch->scores + (size_t)r * KVASS_SEGMENT_ROWS, &seg_max[r],
-                    &seg_sum[r]);
+        float *scores = scratch->scores + (size_t)r * KVASS_SEGMENT_ROWS;
+        if (block->layer->spec.attn_cap > 0.0f) {
+            k->softcap(scores, block->layer->spec.attn_cap, tile->n_rows);
+        }
+        row_weights(k, view, tile, scores, &seg_max[r], &seg_sum[r]);
     }
     /* part[n_rows, head_dim] = weights[n_rows, tile rows] . values[tile rows, head_dim] */
     k->gemm_nn(item->n_rows, head_dim, tile->n_rows, 1.0f, scratch->scores, KVASS_SEGMENT_ROWS,

@@ -20,6 +20,22 @@ static void norm_layer(const kvass_kernels *k, const kvass_norm *norm, const flo
     k->layernorm(x, norm->w, norm->b, n, eps, y);
 }
 
+static void norm_none(const kvass_kernels *k, const kvass_norm *norm, const float *x, int32_t n,
+                      float eps, float *y)
+{
+    (void)k, (void)norm, (void)eps;
+    if (y != x) {
+        memcpy(y, x, (size_t)n * sizeof *y);
+    }
+}
+
+/* y stays what it is: the norm of the branch before */
+static void norm_shared(const kvass_kernels *k, const kvass_norm *norm, const float *x, int32_t n,
+                        float eps, float *y)
+{
+    (void)k, (void)norm, (void)x, (void)n, (void)eps, (void)y;
+}
+
 kvass_norm_fn kvass_norm_get(kvass_norm_kind kind)
 {
     static const kvass_norm_fn norms[] = {
@@ -45,48 +61,115 @@ static kvass_act_fn act_of(const kvass_kernels *k, kvass_act_kind kind)
     return NULL;
 }
 
+void kvass_norm_rows(kvass_context *ctx, int32_t member, kvass_norm_op op)
+{
+    const kvass_config *c = &ctx->model->config;
+    int32_t begin, end;
+    kvass_team_share(&ctx->team, member, ctx->n_rows, &begin, &end);
+    for (int32_t r = begin; r < end; r++) {
+        size_t at = (size_t)r * (size_t)c->dim;
+        op.fn(&ctx->kernels, op.norm, ctx->x + at, c->dim, c->norm_eps, ctx->xn + at);
+    }
+}
+
+/* x[n_rows, dim] += residual_scale * post(y), for this member's rows */
+static void add_branch(kvass_context *ctx, int32_t member, kvass_norm_op post)
+{
+    const kvass_config *c = &ctx->model->config;
+    int32_t begin, end;
+    kvass_team_share(&ctx->team, member, ctx->n_rows, &begin, &end);
+    for (int32_t r = begin; r < end; r++) {
+        size_t at = (size_t)r * (size_t)c->dim;
+        post.fn(&ctx->kernels, post.norm, ctx->y + at, c->dim, c->norm_eps, ctx->y + at);
+        if (c->residual_scale != 1.0f) {
+            ctx->kernels.scale(ctx->y + at, c->residual_scale, c->dim);
+        }
+        ctx->kernels.add(ctx->x + at, ctx->y + at, c->dim);
+    }
+}
+
+/* the MLP reads what attention has changed; a member norms the rows that it has changed itself */
+static void join_in_turn(kvass_context *ctx, int32_t member, const kvass_block *block)
+{
+    add_branch(ctx, member, block->attn_post_norm);
+    kvass_norm_rows(ctx, member, block->mlp_norm);
+}
+
+/* the MLP reads what attention read */
+static void join_parallel(kvass_context *ctx, int32_t member, const kvass_block *block)
+{
+    kvass_norm_rows(ctx, member, block->mlp_norm);
+    add_branch(ctx, member, block->attn_post_norm);
+}
+
+/* the kinds of block as the functions that stand at its four norms, NULL being the layer's own kind
+ */
+static const struct block_kind {
+    kvass_norm_fn attn_norm, attn_post_norm, mlp_norm, mlp_post_norm;
+    kvass_join_fn join;
+} block_kinds[] = {
+    [KVASS_BLOCK_PRE] = {NULL, norm_none, NULL, norm_none, join_in_turn},
+    [KVASS_BLOCK_PARALLEL] = {NULL, norm_none, NULL, norm_none, join_parallel},
+    [KVASS_BLOCK_ONE_NORM] = {NULL, norm_none, norm_shared, norm_none, join_parallel},
+    [KVASS_BLOCK_POST] = {norm_none, NULL, norm_none, NULL, join_in_turn},
+    [KVASS_BLOCK_SANDWICH] = {NULL, NULL, NULL, NULL, join_in_turn},
+};
+
 kvass_status kvass_block_bind(kvass_block *block, const kvass_context *ctx, int32_t layer,
                               kvass_error *err)
 {
     const kvass_layer *l = &ctx->model->layers[layer];
+    kvass_norm_fn norm = kvass_norm_get(l->spec.norm);
+    size_t kind = (size_t)l->spec.block;
     block->layer = l;
-    block->norm = kvass_norm_get(l->spec.norm);
     block->act = act_of(&ctx->kernels, l->spec.act);
     block->rope = -1;
-    if (!block->norm || !block->act || l->spec.block != KVASS_BLOCK_PRE) {
+    if (!norm || !block->act || kind >= sizeof block_kinds / sizeof block_kinds[0]) {
         return kvass_fail(err, KVASS_UNSUPPORTED, "LAYER_SPEC",
                           "layer %d: no operation for its norm (%d), activation (%d) or block kind "
                           "(%d)",
                           layer, (int)l->spec.norm, (int)l->spec.act, (int)l->spec.block);
     }
+    const struct block_kind *k = &block_kinds[kind];
+    block->attn_norm = (kvass_norm_op){k->attn_norm ? k->attn_norm : norm, &l->attn_norm};
+    block->attn_post_norm =
+        (kvass_norm_op){k->attn_post_norm ? k->attn_post_norm : norm, &l->attn_post_norm};
+    block->mlp_norm = (kvass_norm_op){k->mlp_norm ? k->mlp_norm : norm, &l->mlp_norm};
+    block->mlp_post_norm =
+        (kvass_norm_op){k->mlp_post_norm ? k->mlp_post_norm : norm, &l->mlp_post_norm};
+    block->join = k->join;
+    block->qk_norm = ctx->model->config.qk_norm == KVASS_QK_NORM_NONE ? NULL : norm;
     return KVASS_OK;
 }
 
-void kvass_norm_rows(kvass_context *ctx, int32_t member, kvass_norm_fn fn, const kvass_norm *norm)
+/* x[n_heads, head_dim]: all as one, or each head, by the same weights or by its own */
+static void norm_heads(const kvass_context *ctx, kvass_norm_fn fn, const kvass_norm *norm,
+                       int32_t n_heads, float *x)
 {
     const kvass_config *c = &ctx->model->config;
-    int32_t begin, end;
-    kvass_team_share(&ctx->team, member, ctx->n_rows, &begin, &end);
-    for (int32_t r = begin; r < end; r++) {
-        size_t at = (size_t)r * (size_t)c->dim;
-        fn(&ctx->kernels, norm, ctx->x + at, c->dim, c->norm_eps, ctx->xn + at);
+    bool as_one = c->qk_norm == KVASS_QK_NORM_ROW;
+    int32_t n = as_one ? n_heads * c->head_dim : c->head_dim;
+    for (int32_t head = 0; head < (as_one ? 1 : n_heads); head++) {
+        size_t at = (size_t)head * (size_t)n;
+        size_t own = c->qk_norm == KVASS_QK_NORM_OWN_HEAD ? at : 0;
+        kvass_norm of_head = {norm->w + own, norm->b ? norm->b + own : NULL};
+        fn(&ctx->kernels, &of_head, x + at, n, c->norm_eps, x + at);
     }
 }
 
-/* x[n_rows, dim] += residual_scale * y, then xn = norm(x), for this member's rows */
-static void add_and_norm(kvass_context *ctx, int32_t member, kvass_norm_fn fn,
-                         const kvass_norm *norm)
+/* q[n_rows, n_heads, head_dim] and k[n_rows, n_kv_heads, head_dim], this member's rows */
+static void norm_queries_and_keys(kvass_context *ctx, int32_t member, const kvass_block *block)
 {
     const kvass_config *c = &ctx->model->config;
     int32_t begin, end;
     kvass_team_share(&ctx->team, member, ctx->n_rows, &begin, &end);
     for (int32_t r = begin; r < end; r++) {
-        size_t at = (size_t)r * (size_t)c->dim;
-        if (c->residual_scale != 1.0f) {
-            ctx->kernels.scale(ctx->y + at, c->residual_scale, c->dim);
+        norm_heads(ctx, block->qk_norm, &block->layer->q_norm, c->n_heads,
+                   ctx->q + (size_t)r * (size_t)kvass_q_dim(c));
+        if (block->writes_cache) {
+            norm_heads(ctx, block->qk_norm, &block->layer->k_norm, c->n_kv_heads,
+                       ctx->k + (size_t)r * (size_t)kvass_kv_dim(c));
         }
-        ctx->kernels.add(ctx->x + at, ctx->y + at, c->dim);
-        fn(&ctx->kernels, norm, ctx->x + at, c->dim, c->norm_eps, ctx->xn + at);
     }
 }
 
@@ -177,7 +260,7 @@ static void poll_cancel(kvass_context *ctx, int32_t member)
 }
 
 bool kvass_block_run(kvass_context *ctx, int32_t member, const kvass_block *block,
-                     kvass_norm_fn next_norm, const kvass_norm *next)
+                     kvass_norm_op next)
 {
     const kvass_layer *l = block->layer;
     int32_t n_rows = ctx->n_rows;
@@ -193,6 +276,10 @@ bool kvass_block_run(kvass_context *ctx, int32_t member, const kvass_block *bloc
         return false;
     }
 
+    if (block->qk_norm) {
+        norm_queries_and_keys(ctx, member, block);
+        kvass_team_barrier(&ctx->team);
+    }
     rotate_and_append(ctx, member, block);
     kvass_team_barrier(&ctx->team);
 
@@ -202,7 +289,7 @@ bool kvass_block_run(kvass_context *ctx, int32_t member, const kvass_block *bloc
     kvass_linear_run(ctx, member, &l->wo, ctx->ao, n_rows, ctx->y); /* y[n_rows, dim] */
     kvass_team_barrier(&ctx->team);
 
-    add_and_norm(ctx, member, block->norm, &l->mlp_norm);
+    block->join(ctx, member, block);
     kvass_team_barrier(&ctx->team);
 
     mlp_hidden(ctx, member, block); /* h[n_rows, ffn_dim] */
@@ -211,7 +298,8 @@ bool kvass_block_run(kvass_context *ctx, int32_t member, const kvass_block *bloc
     kvass_linear_run(ctx, member, &l->w_down, ctx->h, n_rows, ctx->y); /* y[n_rows, dim] */
     kvass_team_barrier(&ctx->team);
 
-    add_and_norm(ctx, member, next_norm, next);
+    add_branch(ctx, member, block->mlp_post_norm);
+    kvass_norm_rows(ctx, member, next);
     kvass_team_barrier(&ctx->team);
     return true;
 }

@@ -16,9 +16,9 @@ kvass_norm_fn kvass_norm_get(kvass_norm_kind kind);
  * entry and `next` of the new x on exit. Every member calls it. false: the caller's cancel() said
  * stop. */
 bool kvass_block_run(kvass_context *ctx, int32_t member, const kvass_block *block,
-                     kvass_norm_fn next_norm, const kvass_norm *next);
+                     kvass_norm_op next);
 
-/* y[rows of this member, dim] = norm(x); for the step before the first layer */
-void kvass_norm_rows(kvass_context *ctx, int32_t member, kvass_norm_fn fn, const kvass_norm *norm);
+/* xn[rows of this member, dim] = norm(x) */
+void kvass_norm_rows(kvass_context *ctx, int32_t member, kvass_norm_op op);
 
 #endif

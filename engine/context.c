@@ -35,7 +35,7 @@ static void bind_pinned_index(const kvass_context *ctx, kvass_block *block)
     if (ctx->positions == KVASS_POSITIONS_CACHE && block->policy.window > 0 && block->rope >= 0) {
         const kvass_rope_table *rope = &ctx->ropes[block->rope];
         block->pinned_index = block->policy.n_pinned + block->policy.window - 1;
-        kvass_rope_angles(rope->freqs, rope->spec.n_rot, block->pinned_index, block->pinned_cos,
+        kvass_rope_angles(&rope->spec, rope->freqs, block->pinned_index, block->pinned_cos,
                           block->pinned_sin);
     }
 }
@@ -46,7 +46,7 @@ static kvass_status bind_blocks(kvass_context *ctx, const kvass_context_options 
 {
     int32_t n_owners = 0;
     for (int32_t i = 0; i < ctx->n_ropes; i++) {
-        kvass_rope_frequencies(&ctx->ropes[i].spec, ctx->ropes[i].freqs);
+        kvass_rope_frequencies(&ctx->ropes[i].spec, ctx->n_ctx, ctx->ropes[i].freqs);
     }
     for (int32_t l = 0; l < ctx->model->config.n_layers; l++) {
         kvass_block *block = &ctx->blocks[l];

@@ -28,10 +28,22 @@ typedef void (*kvass_norm_fn)(const kvass_kernels *k, const kvass_norm *norm, co
                               int32_t n, float eps, float *y);
 typedef void (*kvass_act_fn)(float *x, int32_t n);
 
+/* A norm of dim values and what computes it; where the network has none, a function that leaves
+ * y = x. */
+typedef struct kvass_norm_op {
+    kvass_norm_fn fn;
+    const kvass_norm *norm;
+} kvass_norm_op;
+
+struct kvass_block;
+typedef void (*kvass_join_fn)(kvass_context *ctx, int32_t member, const struct kvass_block *block);
+
 /* What a layer runs: its weights and the functions its spec named. */
 typedef struct kvass_block {
     const kvass_layer *layer;
-    kvass_norm_fn norm;
+    kvass_norm_op attn_norm, attn_post_norm, mlp_norm, mlp_post_norm;
+    kvass_norm_fn qk_norm; /* NULL: none */
+    kvass_join_fn join;    /* from attention's result to the MLP's input */
     kvass_act_fn act;
     int32_t rope;      /* index into the context's rope tables, -1 = none */
     int32_t owner;     /* the pool's index of the layer whose rows it reads */

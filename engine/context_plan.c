@@ -96,7 +96,8 @@ static kvass_status resolve_options(const kvass_model *model, const kvass_contex
     o->n_ctx = o->n_ctx == 0 ? c->n_ctx : o->n_ctx;
     o->n_logits = o->n_logits == 0 ? o->n_seqs : o->n_logits;
     o->n_threads = o->n_threads == 0 ? kvass_default_threads() : o->n_threads;
-    int32_t max_ctx = c->position == KVASS_POSITION_LEARNED ? c->n_ctx : MAX_CTX;
+    bool bound = c->ctx_bound || c->position == KVASS_POSITION_LEARNED;
+    int32_t max_ctx = bound ? c->n_ctx : MAX_CTX;
     if ((status = check_range("n_ctx", o->n_ctx, 1, max_ctx, err)) ||
         (status = check_range("n_batch", o->n_batch, 1, MAX_BATCH, err)) ||
         (status = check_range("n_seqs", o->n_seqs, 1, MAX_SEQS, err)) ||

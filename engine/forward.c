@@ -41,13 +41,13 @@ static void embed_rows(kvass_context *ctx, int32_t member)
         }
         if (c->position == KVASS_POSITION_LEARNED) {
             float *row = ctx->y + (size_t)r * (size_t)c->dim; /* free until the first branch */
-            embedding_row(k, &model->pos_embed, ctx->pos[r], row);
+            embedding_row(k, &model->pos_embed, c->pos_offset + ctx->pos[r], row);
             k->add(x, row, c->dim);
         }
         for (int32_t i = 0; i < ctx->n_ropes; i++) {
             kvass_rope_table *rope = &ctx->ropes[i];
             size_t at = (size_t)r * (size_t)(rope->spec.n_rot / 2);
-            kvass_rope_angles(rope->freqs, rope->spec.n_rot, ctx->pos[r], rope->cos + at,
+            kvass_rope_angles(&rope->spec, rope->freqs, ctx->pos[r], rope->cos + at,
                               rope->sin + at);
         }
     }
@@ -71,11 +71,14 @@ static void output_rows(kvass_context *ctx, int32_t member, float *logits)
     kvass_team_barrier(&ctx->team);
     kvass_linear_run(ctx, member, &model->lm_head, ctx->y, n_wanted, logits);
     int32_t block = 0, first, last;
-    while (c->logit_scale != 1.0f &&
+    while ((c->logit_scale != 1.0f || c->logit_cap > 0.0f) &&
            kvass_linear_columns(ctx, member, c->n_vocab, n_wanted, &block, &first, &last)) {
         for (int32_t i = 0; i < n_wanted; i++) {
-            ctx->kernels.scale(logits + (size_t)i * (size_t)c->n_vocab + first, c->logit_scale,
-                               last - first);
+            float *columns = logits + (size_t)i * (size_t)c->n_vocab + first;
+            ctx->kernels.scale(columns, c->logit_scale, last - first);
+            if (c->logit_cap > 0.0f) {
+                ctx->kernels.softcap(columns, c->logit_cap, last - first);
+            }
         }
     }
 }
@@ -86,19 +89,16 @@ static void forward_member(void *arg, int32_t member)
     kvass_context *ctx = call->ctx;
     const kvass_model *model = ctx->model;
     int32_t n_layers = model->config.n_layers;
-    kvass_norm_fn final_norm = kvass_norm_get(model->config.final_norm);
+    kvass_norm_op final_norm = {kvass_norm_get(model->config.final_norm), &model->final_norm};
 
     embed_rows(ctx, member);
     /* a member norms the rows it embedded itself: no barrier between */
-    kvass_norm_rows(ctx, member, n_layers > 0 ? ctx->blocks[0].norm : final_norm,
-                    n_layers > 0 ? &model->layers[0].attn_norm : &model->final_norm);
+    kvass_norm_rows(ctx, member, n_layers > 0 ? ctx->blocks[0].attn_norm : final_norm);
     kvass_team_barrier(&ctx->team);
 
     for (int32_t l = 0; l < n_layers; l++) {
-        bool last = l + 1 == n_layers;
-        kvass_norm_fn next_norm = last ? final_norm : ctx->blocks[l + 1].norm;
-        const kvass_norm *next = last ? &model->final_norm : &model->layers[l + 1].attn_norm;
-        if (!kvass_block_run(ctx, member, &ctx->blocks[l], next_norm, next)) {
+        kvass_norm_op next = l + 1 < n_layers ? ctx->blocks[l + 1].attn_norm : final_norm;
+        if (!kvass_block_run(ctx, member, &ctx->blocks[l], next)) {
             return;
         }
     }

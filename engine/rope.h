@@ -7,12 +7,12 @@
 
 #include "model/model.h"
 
-/* freqs[n_rot/2]: angle per position of each pair, scaling applied */
-void kvass_rope_frequencies(const kvass_rope_spec *spec, double *freqs);
+/* freqs[n_rot/2]: angle per position of each pair, scaling applied, in a context of n_ctx */
+void kvass_rope_frequencies(const kvass_rope_spec *spec, int32_t n_ctx, double *freqs);
 
 /* cos[n_rot/2], sin[n_rot/2] at pos */
-void kvass_rope_angles(const double *freqs, int32_t n_rot, int32_t pos, float *cos_out,
-                       float *sin_out);
+void kvass_rope_angles(const kvass_rope_spec *spec, const double *freqs, int32_t pos,
+                       float *cos_out, float *sin_out);
 
 bool kvass_rope_same(const kvass_rope_spec *a, const kvass_rope_spec *b);
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "engine/base/checked.h"
+#include "engine/base/half.h"
 #include "model/plan.h"
 #include "model/relay.h"
 
@@ -61,6 +62,23 @@ static const void *mapped(const binder *b, const kvass_tensor *t, size_t skip)
     return (const unsigned char *)file->map + t->offset + skip;
 }
 
+/* Where a part's rows (or the elements of its bias) lie in a tensor: runs of `run`, the first at
+ * `first`, `stride` apart. */
+typedef struct row_runs {
+    int32_t first, run, stride;
+} row_runs;
+
+/* `row` is where the part would start if its rows lay together. */
+static row_runs runs_of(const binder *b, const kvass_slot *slot, int32_t part, int32_t row,
+                        int32_t n_out)
+{
+    int32_t head_dim = b->model->config.head_dim;
+    if (slot->parts->layout == KVASS_LAYOUT_INTERLEAVED) {
+        return (row_runs){part * head_dim, head_dim, slot->n_parts * head_dim};
+    }
+    return (row_runs){row, n_out, n_out};
+}
+
 /* n elements from `first` on as f32; *out stays NULL while only counting. */
 static kvass_status bind_floats(binder *b, const kvass_tensor *t, int32_t first, int32_t n,
                                 const float **out, kvass_error *err)
@@ -101,23 +119,29 @@ static kvass_status bind_rows(binder *b, const kvass_slot *slot, int32_t part, i
     const kvass_tensor *t = slot->weight;
     bool grouped = t->dtype == KVASS_DTYPE_Q8_F32 && b->model->ckpt->q8_group > 0;
     bool paired = is_paired(b->model, &slot->parts[part]);
+    row_runs runs = runs_of(b, slot, part, row, w->n_out);
     size_t n_bytes = (size_t)w->n_out * w->row_bytes;
-    if (!grouped && !paired) {
+    if (!grouped && !paired && runs.run == w->n_out) {
         w->data = mapped(b, t, (size_t)row * w->row_bytes);
         if (w->data) {
             b->viewed += n_bytes;
             return KVASS_OK;
         }
     }
-    void *place = carve(b, n_bytes);
+    unsigned char *place = carve(b, n_bytes);
     w->data = place;
     want_scratch(b, (size_t)w->n_in, (size_t)b->model->config.head_dim * w->row_bytes);
     if (!place) {
         return KVASS_OK;
     }
     kvass_relay r = relay_of(b, t);
-    kvass_status status = grouped ? kvass_relay_q8(&r, row, w->n_out, w->n_in, place, err)
-                                  : kvass_relay_rows(&r, row, w->n_out, w->row_bytes, place, err);
+    kvass_status status = KVASS_OK;
+    for (int32_t i = 0; i * runs.run < w->n_out && status == KVASS_OK; i++) {
+        void *to = place + (size_t)i * (size_t)runs.run * w->row_bytes;
+        int32_t from = runs.first + i * runs.stride;
+        status = grouped ? kvass_relay_q8(&r, from, runs.run, w->n_in, to, err)
+                         : kvass_relay_rows(&r, from, runs.run, w->row_bytes, to, err);
+    }
     if (status == KVASS_OK) {
         reorder(b, slot, &slot->parts[part], place, w->n_out, w->row_bytes);
     }
@@ -132,13 +156,39 @@ static void *field_of(const binder *b, const kvass_slot *slot, int32_t part)
     return base + role->field;
 }
 
+/* One vector of a norm, which may be the piece of one head; `offset` is added to it. */
+static kvass_status bind_norm_part(binder *b, const kvass_slot *slot, const kvass_tensor *t,
+                                   float offset, const float **out, kvass_error *err)
+{
+    const kvass_config *config = &b->model->config;
+    int32_t n = kvass_slot_n_out(config, slot);
+    int32_t n_all = kvass_size_of(config, kvass_role_get(slot->parts->role)->n_out);
+    if (offset == 0 && n == n_all) {
+        return bind_floats(b, t, 0, n, out, err);
+    }
+    if (slot->head == 0) {
+        *out = carve(b, (size_t)n_all * sizeof(float));
+    }
+    if (!b->block) {
+        return KVASS_OK;
+    }
+    /* the piece lies in this model's own block */
+    float *place = (float *)(uintptr_t)*out + (size_t)slot->head * (size_t)n;
+    kvass_relay r = relay_of(b, t);
+    kvass_status status = kvass_relay_floats(&r, 0, n, place, err);
+    for (int32_t i = 0; i < n && status == KVASS_OK; i++) {
+        place[i] += offset;
+    }
+    return status;
+}
+
 static kvass_status bind_norm(binder *b, const kvass_slot *slot, kvass_error *err)
 {
     kvass_norm *norm = field_of(b, slot, 0);
-    int32_t n = kvass_slot_n_out(&b->model->config, slot);
-    kvass_status status = bind_floats(b, slot->weight, 0, n, &norm->w, err);
+    float offset = b->model->config.norm_offset;
+    kvass_status status = bind_norm_part(b, slot, slot->weight, offset, &norm->w, err);
     if (status == KVASS_OK && slot->bias) {
-        status = bind_floats(b, slot->bias, 0, n, &norm->b, err);
+        status = bind_norm_part(b, slot, slot->bias, 0, &norm->b, err);
     }
     return status;
 }
@@ -148,13 +198,18 @@ static kvass_status bind_bias(binder *b, const kvass_slot *slot, int32_t part, i
                               int32_t n_out, kvass_error *err)
 {
     kvass_linear *linear = field_of(b, slot, part);
-    if (!is_paired(b->model, &slot->parts[part])) {
+    row_runs runs = runs_of(b, slot, part, row, n_out);
+    if (!is_paired(b->model, &slot->parts[part]) && runs.run == n_out) {
         return bind_floats(b, slot->bias, row, n_out, &linear->b, err);
     }
     float *place = carve(b, (size_t)n_out * sizeof(float));
     linear->b = place;
     kvass_relay r = relay_of(b, slot->bias);
-    kvass_status status = place ? kvass_relay_floats(&r, row, n_out, place, err) : KVASS_OK;
+    kvass_status status = KVASS_OK;
+    for (int32_t i = 0; place && i * runs.run < n_out && status == KVASS_OK; i++) {
+        status = kvass_relay_floats(&r, runs.first + i * runs.stride, runs.run,
+                                    place + (size_t)i * (size_t)runs.run, err);
+    }
     if (status == KVASS_OK) {
         reorder(b, slot, &slot->parts[part], place, n_out, sizeof(float));
     }
@@ -231,6 +286,20 @@ static void count_params(kvass_model *model, const kvass_plan *plan)
     }
 }
 
+/* Gemma multiplies by a factor that has the embedding's own type. */
+static void round_embed_scale(kvass_model *model)
+{
+    kvass_config *config = &model->config;
+    if (!config->embed_scale_stored) {
+        return;
+    }
+    if (model->tok_embed.dtype == KVASS_DTYPE_BF16) {
+        config->embed_scale = kvass_bf16_to_f32(kvass_f32_to_bf16(config->embed_scale));
+    } else if (model->tok_embed.dtype == KVASS_DTYPE_F16) {
+        config->embed_scale = kvass_f16_to_f32(kvass_f32_to_f16(config->embed_scale));
+    }
+}
+
 kvass_status kvass_bind(kvass_model *model, const kvass_plan *plan, bool use_mmap, kvass_error *err)
 {
     binder b = {.model = model};
@@ -262,5 +331,6 @@ kvass_status kvass_bind(kvass_model *model, const kvass_plan *plan, bool use_mma
     if (model->config.tied) {
         model->lm_head = (kvass_linear){.w = model->tok_embed};
     }
+    round_embed_scale(model);
     return status;
 }

@@ -10,9 +10,11 @@
 
 /* Where the keys stand: a dictionary (or NULL) and the configuration around it. */
 typedef struct place {
-    const kvass_checkpoint *ckpt;
+    kvass_config_in *in;
     const kvass_json *dict;
     const char *dict_name;
+    bool nested; /* the dictionary is one layer type's: what it lacks is not to be found outside */
+    bool dynamic;
 } place;
 
 static const kvass_json *present(const kvass_json *value)
@@ -20,148 +22,266 @@ static const kvass_json *present(const kvass_json *value)
     return kvass_json_get_kind(value) == KVASS_JSON_NULL ? NULL : value;
 }
 
-/* A finite number in [min, max] under `key` of the dictionary, or else of the configuration. */
-static kvass_status take_real(const place *at, const char *key, double min, double max,
-                              bool required, double *out, kvass_error *err)
+/* The value of `key` in the dictionary, or else in the configuration. */
+static const kvass_json *find(const place *at, const char *key)
 {
-    const char *path = at->ckpt->config_path;
     const kvass_json *value = present(kvass_json_get(at->dict, key));
-    if (!value) {
-        value = present(kvass_json_get(at->ckpt->config, key));
-    }
-    if (!value) {
-        return required ? kvass_fail(err, KVASS_FORMAT, "CONFIG_MISSING",
-                                     "%s: \"%s.%s\": expected a number, found no such key", path,
-                                     at->dict_name, key)
-                        : KVASS_OK;
-    }
-    double number;
-    if (!kvass_json_as_real(value, &number)) {
-        return kvass_fail(err, KVASS_FORMAT, "CONFIG_TYPE",
-                          "%s: \"%s\": expected a number, found %s", path, key,
-                          kvass_json_kind_name(value));
-    }
-    if (!(number >= min && number <= max)) {
-        return kvass_fail(err, KVASS_FORMAT, "CONFIG_RANGE",
-                          "%s: \"%s\": expected a number in %g .. %g, found %g", path, key, min,
-                          max, number);
-    }
-    *out = number;
-    return KVASS_OK;
+    return value || at->nested ? value : present(kvass_json_get(at->in->ckpt->config, key));
 }
 
-static kvass_status find_dict(place *at, kvass_error *err)
+static void missing(const place *at, const char *key, const char *expected)
+{
+    kvass_config_fail(at->in, KVASS_FORMAT, "CONFIG_MISSING",
+                      "\"%s.%s\": expected %s, found no such key", at->dict_name, key, expected);
+}
+
+/* A finite number in [min, max]; false when there is none, or another. */
+static bool take_real(const place *at, const char *key, double min, double max, double *out)
+{
+    const kvass_json *value = find(at, key);
+    double number;
+    if (!value || at->in->status != KVASS_OK) {
+        return false;
+    }
+    if (!kvass_json_as_real(value, &number)) {
+        kvass_config_fail(at->in, KVASS_FORMAT, "CONFIG_TYPE",
+                          "\"%s\": expected a number, found %s", key, kvass_json_kind_name(value));
+        return false;
+    }
+    if (!(number >= min && number <= max)) {
+        kvass_config_fail(at->in, KVASS_FORMAT, "CONFIG_RANGE",
+                          "\"%s\": expected a number in %g .. %g, found %g", key, min, max, number);
+        return false;
+    }
+    *out = number;
+    return true;
+}
+
+static void need_real(const place *at, const char *key, double min, double max, double *out)
+{
+    if (!find(at, key)) {
+        missing(at, key, "a number");
+    }
+    (void)take_real(at, key, min, max, out);
+}
+
+static void find_dict(place *at, const char *layer_type)
 {
     static const char *const names[] = {"rope_scaling", "rope_parameters"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        at->dict = present(kvass_json_get(at->ckpt->config, names[i]));
+    for (size_t i = 0; i < sizeof names / sizeof *names && !at->dict; i++) {
+        at->dict = present(kvass_json_get(at->in->ckpt->config, names[i]));
         at->dict_name = names[i];
-        if (at->dict && kvass_json_get_kind(at->dict) != KVASS_JSON_OBJECT) {
-            return kvass_fail(err, KVASS_FORMAT, "CONFIG_TYPE",
-                              "%s: \"%s\": expected an object, found %s", at->ckpt->config_path,
-                              names[i], kvass_json_kind_name(at->dict));
-        }
-        if (at->dict) {
-            return KVASS_OK;
-        }
     }
-    return KVASS_OK;
+    const kvass_json *of_type = layer_type ? kvass_json_get(at->dict, layer_type) : NULL;
+    if (of_type) {
+        at->dict = present(of_type);
+        at->dict_name = layer_type;
+        at->nested = true;
+    }
+    if (at->dict && kvass_json_get_kind(at->dict) != KVASS_JSON_OBJECT) {
+        kvass_config_fail(at->in, KVASS_FORMAT, "CONFIG_TYPE",
+                          "\"%s\": expected an object, found %s", at->dict_name,
+                          kvass_json_kind_name(at->dict));
+        at->dict = NULL;
+    }
 }
 
 /* The kind of scaling; absent means none. */
-static kvass_status take_kind(const place *at, kvass_rope_scaling *kind, kvass_error *err)
+static kvass_rope_scaling take_kind(place *at)
 {
-    const char *key = "rope_type";
-    const kvass_json *value = present(kvass_json_get(at->dict, key));
-    if (!value) {
-        key = "type";
-        value = present(kvass_json_get(at->dict, key));
-    }
-    const char *name = kvass_json_as_string(value, NULL);
-    *kind = KVASS_ROPE_PLAIN;
-    if (!value) {
+    static const struct {
+        const char *name;
+        kvass_rope_scaling kind;
+    } kinds[] = {
+        {"default", KVASS_ROPE_PLAIN}, {"dynamic", KVASS_ROPE_PLAIN}, {"linear", KVASS_ROPE_LINEAR},
+        {"llama3", KVASS_ROPE_LLAMA3}, {"yarn", KVASS_ROPE_YARN},     {"longrope", KVASS_ROPE_LONG},
+        {"su", KVASS_ROPE_LONG},
+    };
+    const kvass_json *type = present(kvass_json_get(at->dict, "rope_type"));
+    const char *key = type ? "rope_type" : "type";
+    type = type ? type : present(kvass_json_get(at->dict, "type"));
+    const char *name = kvass_json_as_string(type, NULL);
+    if (!type) {
         /* without a kind, only the keys of plain rotation may stand there */
-        if (kvass_json_size(at->dict) == 0 || present(kvass_json_get(at->dict, "rope_theta"))) {
-            return KVASS_OK;
+        if (kvass_json_size(at->dict) > 0 && !present(kvass_json_get(at->dict, "rope_theta"))) {
+            missing(at, "rope_type", "a string");
         }
-        return kvass_fail(err, KVASS_FORMAT, "CONFIG_MISSING",
-                          "%s: \"%s.rope_type\": expected a string, found no such key",
-                          at->ckpt->config_path, at->dict_name);
+        return KVASS_ROPE_PLAIN;
     }
-    if (name && strcmp(name, "linear") == 0) {
-        *kind = KVASS_ROPE_LINEAR;
-    } else if (name && strcmp(name, "llama3") == 0) {
-        *kind = KVASS_ROPE_LLAMA3;
-    } else if (!name) {
-        return kvass_fail(err, KVASS_FORMAT, "CONFIG_TYPE",
-                          "%s: \"%s.%s\": expected a string, found %s", at->ckpt->config_path,
-                          at->dict_name, key, kvass_json_kind_name(value));
-    } else if (strcmp(name, "default") != 0) {
-        return kvass_fail(err, KVASS_UNSUPPORTED, "ROPE_SCALING",
-                          "%s: \"%s.%s\": expected default, linear or llama3, found \"%.64s\"",
-                          at->ckpt->config_path, at->dict_name, key, name);
+    for (size_t i = 0; name && i < sizeof kinds / sizeof *kinds; i++) {
+        if (strcmp(name, kinds[i].name) == 0) {
+            at->dynamic = strcmp(name, "dynamic") == 0;
+            /* Phi-3's first files call their lists of factors yarn */
+            bool lists = present(kvass_json_get(at->dict, "short_factor")) != NULL;
+            return kinds[i].kind == KVASS_ROPE_YARN && lists ? KVASS_ROPE_LONG : kinds[i].kind;
+        }
     }
-    return KVASS_OK;
+    if (name) {
+        kvass_config_fail(at->in, KVASS_UNSUPPORTED, "ROPE_SCALING",
+                          "\"%s.%s\": expected default, linear, llama3, yarn, longrope or dynamic, "
+                          "found \"%.64s\"",
+                          at->dict_name, key, name);
+    } else {
+        kvass_config_fail(at->in, KVASS_FORMAT, "CONFIG_TYPE",
+                          "\"%s.%s\": expected a string, found %s", at->dict_name, key,
+                          kvass_json_kind_name(type));
+    }
+    return KVASS_ROPE_PLAIN;
 }
 
-static kvass_status take_llama3(const place *at, kvass_rope_spec *spec, kvass_error *err)
+static void take_llama3(const place *at, kvass_rope_spec *spec)
 {
     double original = 0;
-    kvass_status status =
-        take_real(at, "low_freq_factor", 1e-6, 1e6, true, &spec->low_freq_factor, err);
-    if (status == KVASS_OK) {
-        status = take_real(at, "high_freq_factor", 1e-6, 1e6, true, &spec->high_freq_factor, err);
-    }
-    if (status == KVASS_OK) {
-        status = take_real(at, "original_max_position_embeddings", 1, KVASS_MAX_CTX, true,
-                           &original, err);
-    }
-    if (status != KVASS_OK) {
-        return status;
-    }
+    need_real(at, "factor", 1, 1e6, &spec->factor);
+    need_real(at, "low_freq_factor", 1e-6, 1e6, &spec->low_freq_factor);
+    need_real(at, "high_freq_factor", 1e-6, 1e6, &spec->high_freq_factor);
+    need_real(at, "original_max_position_embeddings", 1, KVASS_MAX_CTX, &original);
     if (!(spec->low_freq_factor < spec->high_freq_factor)) {
-        return kvass_fail(err, KVASS_FORMAT, "CONFIG_RANGE",
-                          "%s: \"%s\": expected low_freq_factor below high_freq_factor, found %g "
-                          "and %g",
-                          at->ckpt->config_path, at->dict_name, spec->low_freq_factor,
-                          spec->high_freq_factor);
+        kvass_config_fail(at->in, KVASS_FORMAT, "CONFIG_RANGE",
+                          "\"%s\": expected low_freq_factor below high_freq_factor, found %g and "
+                          "%g",
+                          at->dict_name, spec->low_freq_factor, spec->high_freq_factor);
     }
     spec->original_ctx = (int32_t)original;
-    return KVASS_OK;
 }
 
-kvass_status kvass_config_rope(const kvass_checkpoint *ckpt, int32_t head_dim,
-                               kvass_rope_spec *spec, kvass_error *err)
+/* What the context was stretched from, and by how much: original_ctx and factor. */
+static void take_stretch(const place *at, kvass_rope_spec *spec)
 {
-    place at = {.ckpt = ckpt};
-    kvass_rope_spec made = {.theta = spec->theta, .factor = 1};
-    double partial = (double)spec->n_rot / head_dim;
-    kvass_status status = find_dict(&at, err);
-    if (status == KVASS_OK) {
-        status = take_kind(&at, &made.scaling, err);
+    int32_t n_ctx = 0;
+    kvass_config_int(at->in, "max_position_embeddings", KVASS_MAX_CTX, &n_ctx);
+    double original = n_ctx;
+    if (!take_real(at, "original_max_position_embeddings", 2, KVASS_MAX_CTX, &original) &&
+        original < 2) {
+        missing(at, "original_max_position_embeddings", "a number");
+        return;
     }
-    if (status == KVASS_OK) { /* theta 1 or less would not turn slower along the head */
-        status = take_real(&at, "rope_theta", 1 + 1e-9, 1e12, false, &made.theta, err);
+    spec->original_ctx = (int32_t)original;
+    if (!take_real(at, "factor", 1e-3, 1e6, &spec->factor)) {
+        spec->factor = n_ctx > 0 ? n_ctx / original : 1;
     }
-    if (status == KVASS_OK) {
-        status = take_real(&at, "partial_rotary_factor", 1e-6, 1, false, &partial, err);
+}
+
+static double yarn_magnitude(double factor, double scale)
+{
+    return factor <= 1 ? 1 : 0.1 * scale * log(factor) + 1;
+}
+
+/* the pair that turns `n_turns` times within the original context, as a real number */
+static double yarn_pair(const kvass_rope_spec *spec, double n_turns)
+{
+    const double two_pi = 6.283185307179586476925286766559;
+    return spec->n_rot * log(spec->original_ctx / (n_turns * two_pi)) / (2 * log(spec->theta));
+}
+
+/* Peng et al. 2023: pairs that turn more than beta_fast times in the original context stay, those
+ * below beta_slow turns are slowed down by factor, with a linear blend between. */
+static void take_yarn(const place *at, kvass_rope_spec *spec)
+{
+    double fast = 32, slow = 1, scale = 0, scale_all = 0;
+    bool truncate = true;
+    take_stretch(at, spec);
+    (void)take_real(at, "beta_fast", 1e-6, 1e6, &fast);
+    (void)take_real(at, "beta_slow", 1e-6, 1e6, &slow);
+    (void)take_real(at, "mscale", 0, 1e6, &scale);
+    (void)take_real(at, "mscale_all_dim", 0, 1e6, &scale_all);
+    (void)kvass_json_as_bool(kvass_json_get(at->dict, "truncate"), &truncate);
+    if (at->in->status != KVASS_OK) {
+        return;
     }
-    if (status == KVASS_OK && made.scaling != KVASS_ROPE_PLAIN) {
-        status = take_real(&at, "factor", 1, 1e6, true, &made.factor, err);
+    spec->attn_factor = scale > 0 && scale_all > 0 ? yarn_magnitude(spec->factor, scale) /
+                                                         yarn_magnitude(spec->factor, scale_all)
+                                                   : yarn_magnitude(spec->factor, 1);
+    (void)take_real(at, "attention_factor", 1e-6, 1e6, &spec->attn_factor);
+    double low = yarn_pair(spec, fast), high = yarn_pair(spec, slow);
+    spec->blend_low = fmax(truncate ? floor(low) : low, 0);
+    spec->blend_high = fmin(truncate ? ceil(high) : high, spec->n_rot - 1);
+}
+
+static const kvass_json *take_factors(const place *at, const char *key, int32_t n_pairs)
+{
+    const kvass_json *list = find(at, key);
+    double number;
+    if (!list || kvass_json_size(list) != (size_t)n_pairs) {
+        kvass_config_fail(at->in, KVASS_FORMAT, list ? "CONFIG_TYPE" : "CONFIG_MISSING",
+                          "\"%s.%s\": expected a list of %d numbers, found %s of %zu",
+                          at->dict_name, key, n_pairs, kvass_json_kind_name(list),
+                          kvass_json_size(list));
+        return NULL;
     }
-    if (status == KVASS_OK && made.scaling == KVASS_ROPE_LLAMA3) {
-        status = take_llama3(&at, &made, err);
+    for (int32_t i = 0; i < n_pairs; i++) {
+        if (!kvass_json_as_real(kvass_json_at(list, (size_t)i), &number) ||
+            !(number > 1e-6 && number < 1e9)) {
+            kvass_config_fail(at->in, KVASS_FORMAT, "CONFIG_RANGE",
+                              "\"%s.%s\"[%d]: expected a number above 0, found %s", at->dict_name,
+                              key, i, kvass_json_kind_name(kvass_json_at(list, (size_t)i)));
+        }
     }
-    if (status != KVASS_OK) {
-        return status;
+    return list;
+}
+
+/* Ding et al. 2024 */
+static void take_long(const place *at, kvass_rope_spec *spec)
+{
+    take_stretch(at, spec);
+    spec->short_factors = take_factors(at, "short_factor", spec->n_rot / 2);
+    spec->long_factors = take_factors(at, "long_factor", spec->n_rot / 2);
+    if (at->in->status == KVASS_OK) {
+        spec->attn_factor =
+            spec->factor <= 1 ? 1 : sqrt(1 + log(spec->factor) / log(spec->original_ctx));
+        (void)take_real(at, "attention_factor", 1e-6, 1e6, &spec->attn_factor);
     }
-    made.n_rot = (int32_t)floor(head_dim * partial);
-    if (made.n_rot < 2 || made.n_rot % 2 != 0) {
-        return kvass_fail(err, KVASS_FORMAT, "CONFIG_DIVIDE",
-                          "%s: expected an even number of rotated values per head, found %d of a "
-                          "head dimension of %d",
-                          ckpt->config_path, made.n_rot, head_dim);
+}
+
+void kvass_config_rope(kvass_config_in *in, const kvass_config *config, const char *layer_type,
+                       kvass_rope_spec *spec)
+{
+    place at = {.in = in};
+    kvass_rope_spec made = {.theta = spec->theta, .n_rot = spec->n_rot, .factor = 1};
+    double partial;
+    if (in->status != KVASS_OK) {
+        return;
+    }
+    find_dict(&at, layer_type);
+    made.scaling = take_kind(&at);
+    /* theta 1 or less would not turn slower along the head */
+    (void)take_real(&at, "rope_theta", 1 + 1e-9, 1e12, &made.theta);
+    if (take_real(&at, "partial_rotary_factor", 1e-6, 1, &partial)) {
+        made.n_rot = (int32_t)floor(config->head_dim * partial);
+    }
+    if (in->status == KVASS_OK && (made.n_rot < 2 || made.n_rot % 2 != 0)) {
+        kvass_config_fail(in, KVASS_FORMAT, "CONFIG_DIVIDE",
+                          "expected an even number of rotated values per head, found %d of a head "
+                          "dimension of %d",
+                          made.n_rot, config->head_dim);
+    }
+    if (in->status != KVASS_OK) {
+        return;
+    }
+    if (made.scaling == KVASS_ROPE_LINEAR) {
+        need_real(&at, "factor", 1, 1e6, &made.factor);
+    } else if (made.scaling == KVASS_ROPE_LLAMA3) {
+        take_llama3(&at, &made);
+    } else if (made.scaling == KVASS_ROPE_YARN) {
+        take_yarn(&at, &made);
+    } else if (made.scaling == KVASS_ROPE_LONG) {
+        take_long(&at, &made);
     }
     *spec = made;
-    return KVASS_OK;
+}
+
+void kvass_config_rope_ctx(kvass_config_in *in, kvass_config *config)
+{
+    place at = {.in = in};
+    kvass_rope_spec spec = {0};
+    if (in->status != KVASS_OK) {
+        return;
+    }
+    find_dict(&at, NULL);
+    kvass_rope_scaling kind = take_kind(&at);
+    config->ctx_bound |= at.dynamic;
+    if (kind == KVASS_ROPE_LONG) {
+        take_stretch(&at, &spec);
+        config->n_ctx = spec.original_ctx < config->n_ctx ? spec.original_ctx : config->n_ctx;
+    }
 }

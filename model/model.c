@@ -4,6 +4,7 @@
  */
 #include "model/model.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,20 +40,26 @@ static kvass_status configure(kvass_model *model, kvass_error *err)
     if (status != KVASS_OK) {
         return status;
     }
+    kvass_config_in in = {model->ckpt, err, KVASS_OK};
     model->config = kvass_config_default();
-    status = model->family->config(model->ckpt, &model->config, err);
-    if (status != KVASS_OK) {
-        return status;
+    model->family->config(&in, &model->config);
+    if (in.status != KVASS_OK) {
+        return in.status;
     }
     size_t n_layers = (size_t)model->config.n_layers;
     model->layers = calloc(n_layers, sizeof *model->layers);
     if (!model->layers) {
         return kvass_fail_nomem(err, n_layers * sizeof *model->layers, "the layers");
     }
-    for (int32_t l = 0; l < model->config.n_layers && status == KVASS_OK; l++) {
-        status = model->family->layer(model->ckpt, &model->config, l, &model->layers[l].spec, err);
+    for (int32_t l = 0; l < model->config.n_layers && in.status == KVASS_OK; l++) {
+        kvass_layer_spec *spec = &model->layers[l].spec;
+        *spec = (kvass_layer_spec){.norm = model->config.final_norm,
+                                   .mlp = KVASS_MLP_GATED,
+                                   .attn_scale = 1.0f / sqrtf((float)model->config.head_dim),
+                                   .owner = l};
+        model->family->layer(&in, &model->config, l, spec);
     }
-    return status;
+    return in.status;
 }
 
 static kvass_status load(kvass_model *model, const kvass_model_options *opt, kvass_error *err)

@@ -28,7 +28,13 @@ static const kvass_role_traits roles[KVASS_N_ROLES] = {
     [KVASS_ROLE_WQ] = {"wq", KVASS_KIND_LINEAR, KVASS_SIZE_Q, KVASS_SIZE_DIM, LAYER(wq)},
     [KVASS_ROLE_WK] = {"wk", KVASS_KIND_LINEAR, KVASS_SIZE_KV, KVASS_SIZE_DIM, LAYER(wk)},
     [KVASS_ROLE_WV] = {"wv", KVASS_KIND_LINEAR, KVASS_SIZE_KV, KVASS_SIZE_DIM, LAYER(wv)},
+    [KVASS_ROLE_Q_NORM] = {"q_norm", KVASS_KIND_NORM, KVASS_SIZE_Q_NORM, KVASS_SIZE_NONE,
+                           LAYER(q_norm)},
+    [KVASS_ROLE_K_NORM] = {"k_norm", KVASS_KIND_NORM, KVASS_SIZE_K_NORM, KVASS_SIZE_NONE,
+                           LAYER(k_norm)},
     [KVASS_ROLE_WO] = {"wo", KVASS_KIND_LINEAR, KVASS_SIZE_DIM, KVASS_SIZE_Q, LAYER(wo)},
+    [KVASS_ROLE_ATTN_POST_NORM] = {"attn_post_norm", KVASS_KIND_NORM, KVASS_SIZE_DIM,
+                                   KVASS_SIZE_NONE, LAYER(attn_post_norm)},
     [KVASS_ROLE_MLP_NORM] = {"mlp_norm", KVASS_KIND_NORM, KVASS_SIZE_DIM, KVASS_SIZE_NONE,
                              LAYER(mlp_norm)},
     [KVASS_ROLE_W_GATE] = {"w_gate", KVASS_KIND_LINEAR, KVASS_SIZE_FFN, KVASS_SIZE_DIM,
@@ -36,6 +42,8 @@ static const kvass_role_traits roles[KVASS_N_ROLES] = {
     [KVASS_ROLE_W_UP] = {"w_up", KVASS_KIND_LINEAR, KVASS_SIZE_FFN, KVASS_SIZE_DIM, LAYER(w_up)},
     [KVASS_ROLE_W_DOWN] = {"w_down", KVASS_KIND_LINEAR, KVASS_SIZE_DIM, KVASS_SIZE_FFN,
                            LAYER(w_down)},
+    [KVASS_ROLE_MLP_POST_NORM] = {"mlp_post_norm", KVASS_KIND_NORM, KVASS_SIZE_DIM, KVASS_SIZE_NONE,
+                                  LAYER(mlp_post_norm)},
 };
 
 const kvass_role_traits *kvass_role_get(kvass_role role)
@@ -49,7 +57,7 @@ int32_t kvass_size_of(const kvass_config *config, kvass_size size)
     case KVASS_SIZE_VOCAB:
         return config->n_vocab;
     case KVASS_SIZE_CTX:
-        return config->n_ctx;
+        return config->pos_offset + config->n_ctx;
     case KVASS_SIZE_META:
         return config->n_meta;
     case KVASS_SIZE_DIM:
@@ -58,6 +66,12 @@ int32_t kvass_size_of(const kvass_config *config, kvass_size size)
         return config->n_heads * config->head_dim;
     case KVASS_SIZE_KV:
         return config->n_kv_heads * config->head_dim;
+    case KVASS_SIZE_Q_NORM:
+        return config->qk_norm == KVASS_QK_NORM_HEAD ? config->head_dim
+                                                     : config->n_heads * config->head_dim;
+    case KVASS_SIZE_K_NORM:
+        return config->qk_norm == KVASS_QK_NORM_HEAD ? config->head_dim
+                                                     : config->n_kv_heads * config->head_dim;
     case KVASS_SIZE_FFN:
         return config->ffn_dim;
     case KVASS_SIZE_NONE:
@@ -69,6 +83,9 @@ int32_t kvass_size_of(const kvass_config *config, kvass_size size)
 int32_t kvass_slot_n_out(const kvass_config *config, const kvass_slot *slot)
 {
     int32_t n_out = 0;
+    if (slot->parts->layout == KVASS_LAYOUT_PER_HEAD) {
+        return config->head_dim;
+    }
     for (int32_t i = 0; i < slot->n_parts; i++) {
         n_out += kvass_size_of(config, roles[slot->parts[i].role].n_out);
     }
@@ -79,6 +96,7 @@ int32_t kvass_slot_n_out(const kvass_config *config, const kvass_slot *slot)
 typedef struct search {
     kvass_model *model;
     const char *prefix;
+    int32_t head;        /* of the tensors looked for, where each head has its own */
     unsigned char *used; /* used[n_tensors] */
 } search;
 
@@ -86,7 +104,7 @@ static const kvass_tensor *find(const search *s, const char *prefix, const char 
                                 int32_t layer, const char *suffix, char *name)
 {
     char filled[NAME_BYTES / 2];
-    (void)snprintf(filled, sizeof filled, name_template, (int)layer);
+    (void)snprintf(filled, sizeof filled, name_template, (int)layer, (int)s->head);
     (void)snprintf(name, NAME_BYTES, "%s%s%s", prefix, filled, suffix);
     return kvass_checkpoint_find(s->model->ckpt, name);
 }
@@ -114,6 +132,8 @@ static kvass_status take(search *s, const kvass_tensor_name *part, int32_t layer
 
 static bool is_wanted(const kvass_model *model, const kvass_tensor_name *part, int32_t layer)
 {
+    const kvass_layer_spec *spec = layer < 0 ? NULL : &model->layers[layer].spec;
+    bool normed = model->config.qk_norm != KVASS_QK_NORM_NONE;
     switch (part->role) {
     case KVASS_ROLE_LM_HEAD:
         return !model->config.tied;
@@ -121,7 +141,20 @@ static bool is_wanted(const kvass_model *model, const kvass_tensor_name *part, i
         return model->config.n_meta > 0;
     case KVASS_ROLE_WK:
     case KVASS_ROLE_WV:
-        return model->layers[layer].spec.owner == layer;
+        return spec->owner == layer;
+    case KVASS_ROLE_Q_NORM:
+        return normed;
+    case KVASS_ROLE_K_NORM:
+        return normed && spec->owner == layer;
+    case KVASS_ROLE_ATTN_NORM:
+        return spec->block != KVASS_BLOCK_POST;
+    case KVASS_ROLE_MLP_NORM:
+        return spec->block != KVASS_BLOCK_POST && spec->block != KVASS_BLOCK_ONE_NORM;
+    case KVASS_ROLE_ATTN_POST_NORM:
+    case KVASS_ROLE_MLP_POST_NORM:
+        return spec->block == KVASS_BLOCK_POST || spec->block == KVASS_BLOCK_SANDWICH;
+    case KVASS_ROLE_W_GATE:
+        return spec->mlp == KVASS_MLP_GATED;
     default:
         return true;
     }
@@ -130,13 +163,40 @@ static bool is_wanted(const kvass_model *model, const kvass_tensor_name *part, i
 static kvass_status add_slot(search *s, kvass_plan *plan, const kvass_tensor_name *parts,
                              int32_t n_parts, int32_t layer, kvass_error *err)
 {
-    kvass_slot *slot = &plan->slots[plan->n_slots];
-    *slot = (kvass_slot){.parts = parts, .n_parts = n_parts, .layer = layer};
-    kvass_status status = take(s, parts, layer, ".weight", &slot->weight, err);
+    kvass_slot slot = {.parts = parts, .n_parts = n_parts, .layer = layer, .head = s->head};
+    kvass_status status = take(s, parts, layer, ".weight", &slot.weight, err);
     if (status == KVASS_OK && (s->model->config.biases >> parts->role & 1) != 0) {
-        status = take(s, parts, layer, ".bias", &slot->bias, err);
+        status = take(s, parts, layer, ".bias", &slot.bias, err);
     }
-    plan->n_slots += status == KVASS_OK;
+    if (status != KVASS_OK) {
+        return status;
+    }
+    if (plan->n_slots == plan->cap_slots) { /* each has a tensor of the file: there are not many */
+        int32_t cap = plan->cap_slots > 0 ? 2 * plan->cap_slots : 64;
+        kvass_slot *grown = realloc(plan->slots, (size_t)cap * sizeof *grown);
+        if (!grown) {
+            return kvass_fail_nomem(err, (size_t)cap * sizeof *grown, "the list of tensors");
+        }
+        plan->slots = grown;
+        plan->cap_slots = cap;
+    }
+    plan->slots[plan->n_slots++] = slot;
+    return KVASS_OK;
+}
+
+/* The tensor of a table entry and of those that share it, or one for each head. */
+static kvass_status add_slots(search *s, kvass_plan *plan, const kvass_tensor_name *parts,
+                              int32_t n_parts, int32_t layer, kvass_error *err)
+{
+    const kvass_config *config = &s->model->config;
+    bool per_head = parts->layout == KVASS_LAYOUT_PER_HEAD;
+    int32_t n_heads =
+        per_head ? kvass_size_of(config, roles[parts->role].n_out) / config->head_dim : 1;
+    kvass_status status = KVASS_OK;
+    for (s->head = 0; s->head < n_heads && status == KVASS_OK; s->head++) {
+        status = add_slot(s, plan, parts, n_parts, layer, err);
+    }
+    s->head = 0;
     return status;
 }
 
@@ -177,6 +237,7 @@ static void settle_tied(search *s)
     kvass_config *config = &s->model->config;
     for (const kvass_tensor_name *t = s->model->family->tensors; t->name; t++) {
         if (t->role == KVASS_ROLE_LM_HEAD && !config->tied &&
+            (config->biases & KVASS_BIAS(LM_HEAD)) == 0 &&
             !find(s, s->prefix, t->name, -1, ".weight", name) &&
             !find(s, "", t->name, -1, ".weight", name)) {
             config->tied = true;
@@ -220,17 +281,11 @@ kvass_status kvass_plan_make(kvass_plan *plan, kvass_model *model, kvass_error *
 {
     search s = {.model = model};
     const kvass_tensor_name *table = model->family->tensors;
-    size_t n_names = 0;
-    while (table[n_names].name) {
-        n_names++;
-    }
-    /* n_layers and the table are small: no product here comes near overflowing */
-    size_t cap = n_names * ((size_t)model->config.n_layers + 1);
-    *plan = (kvass_plan){.slots = calloc(cap, sizeof *plan->slots)};
+    *plan = (kvass_plan){0};
     s.used = calloc((size_t)model->ckpt->n_tensors, 1);
     kvass_status status;
-    if (!plan->slots || !s.used) {
-        status = kvass_fail_nomem(err, cap * sizeof *plan->slots, "the list of tensors");
+    if (!s.used) {
+        status = kvass_fail_nomem(err, (size_t)model->ckpt->n_tensors, "the list of tensors");
         goto fail;
     }
     status = find_prefix(&s, err);
@@ -242,7 +297,7 @@ kvass_status kvass_plan_make(kvass_plan *plan, kvass_model *model, kvass_error *
         for (const kvass_tensor_name *t = table; t->name;) {
             int32_t n_parts = count_parts(t);
             if (roles[t->role].per_layer == (l >= 0) && is_wanted(model, t, l)) {
-                status = add_slot(&s, plan, t, n_parts, l, err);
+                status = add_slots(&s, plan, t, n_parts, l, err);
                 if (status != KVASS_OK) {
                     goto fail;
                 }

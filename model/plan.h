@@ -21,6 +21,8 @@ typedef enum kvass_size {
     KVASS_SIZE_DIM,
     KVASS_SIZE_Q,
     KVASS_SIZE_KV,
+    KVASS_SIZE_Q_NORM, /* head_dim, or q_dim: config.qk_norm */
+    KVASS_SIZE_K_NORM,
     KVASS_SIZE_FFN
 } kvass_size;
 
@@ -43,15 +45,16 @@ typedef struct kvass_slot {
     const kvass_tensor_name *parts;
     int32_t n_parts;
     int32_t layer;                     /* -1 outside layers */
+    int32_t head;                      /* of a PER_HEAD tensor, else 0 */
     const kvass_tensor *weight, *bias; /* bias NULL: none */
 } kvass_slot;
 
 typedef struct kvass_plan {
     kvass_slot *slots; /* slots[n_slots] */
-    int32_t n_slots;
+    int32_t n_slots, cap_slots;
 } kvass_plan;
 
-/* Outputs of all parts together. */
+/* Outputs of all parts together: what the tensor holds. */
 int32_t kvass_slot_n_out(const kvass_config *config, const kvass_slot *slot);
 
 /* Find every tensor that model->family, config and layers call for. May turn config.tied on, with a

@@ -72,14 +72,14 @@ static kvass_status check_dtype(const kvass_model *model, const kvass_tensor *t,
 static void clamp_ctx(kvass_model *model, const kvass_tensor *t)
 {
     kvass_config *config = &model->config;
-    if (t->n_dims == 2 && t->shape[0] > 0 && t->shape[0] < config->n_ctx) {
-        kvass_checkpoint_warn(model->ckpt,
-                              "%s: tensor \"%s\" has %" PRId64
-                              " positions, fewer than the %d of %s: "
-                              "the context is %" PRId64,
-                              file_of(model, t), t->name, t->shape[0], config->n_ctx,
-                              model->ckpt->config_path, t->shape[0]);
-        config->n_ctx = (int32_t)t->shape[0];
+    int64_t n = t->shape[0] - config->pos_offset;
+    if (t->n_dims == 2 && n > 0 && n < config->n_ctx) {
+        kvass_checkpoint_warn(
+            model->ckpt,
+            "%s: tensor \"%s\" has %" PRId64 " positions, fewer than the %d of %s: "
+            "the context is %" PRId64,
+            file_of(model, t), t->name, n, config->n_ctx, model->ckpt->config_path, n);
+        config->n_ctx = (int32_t)n;
     }
 }
 

@@ -108,6 +108,41 @@ static void relu(float *x, int32_t n)
     map(x, n, relu_vec);
 }
 
+/* cap * tanh(u), u = x / cap. Small u by u + u^3 P(u^2), minimax on |u| <= 0.625, relative error
+ * 4.4e-9; the others by 1 - 2 / (exp(2|u|) + 1), where that loses nothing. */
+FORCE_INLINE __m256 softcap_vec(__m256 x, __m256 cap)
+{
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    const __m256 one = _mm256_set1_ps(1.0f);
+    __m256 u = _mm256_div_ps(x, cap);
+    __m256 a = _mm256_andnot_ps(sign, u);
+
+    __m256 e = exp_vec(_mm256_add_ps(a, a));
+    __m256 large = _mm256_div_ps(_mm256_set1_ps(2.0f), _mm256_add_ps(e, one));
+    large = _mm256_or_ps(_mm256_sub_ps(one, large), _mm256_and_ps(sign, u));
+
+    __m256 z = _mm256_mul_ps(u, u);
+    __m256 p = _mm256_set1_ps(-0x1.75e1ccp-8f);
+    p = _mm256_fmadd_ps(p, z, _mm256_set1_ps(0x1.52269cp-6f));
+    p = _mm256_fmadd_ps(p, z, _mm256_set1_ps(-0x1.b83c5ap-5f));
+    p = _mm256_fmadd_ps(p, z, _mm256_set1_ps(0x1.110726p-3f));
+    p = _mm256_fmadd_ps(p, z, _mm256_set1_ps(-0x1.555532p-2f));
+    __m256 small = _mm256_fmadd_ps(_mm256_mul_ps(u, z), p, u);
+
+    __m256 is_small = _mm256_cmp_ps(a, _mm256_set1_ps(0.625f), _CMP_LT_OQ); /* not for NaN */
+    return _mm256_mul_ps(cap, _mm256_blendv_ps(large, small, is_small));
+}
+
+static void softcap(float *x, float cap, int32_t n)
+{
+    __m256 c = _mm256_set1_ps(cap);
+    int32_t i = 0;
+    for (; i + VEC <= n; i += VEC) {
+        _mm256_storeu_ps(x + i, softcap_vec(_mm256_loadu_ps(x + i), c));
+    }
+    store_part(x + i, n - i, softcap_vec(load_part(x + i, n - i), c));
+}
+
 static void add(float *y, const float *x, int32_t n)
 {
     map2(y, x, n, add_vec);
@@ -315,6 +350,7 @@ void kvass_kernels_fill_avx2(kvass_kernels *k)
     k->gelu_tanh = gelu_tanh;
     k->gelu_erf = gelu_erf;
     k->relu = relu;
+    k->softcap = softcap;
     k->add = add;
     k->mul = mul;
     k->scale = scale_by;

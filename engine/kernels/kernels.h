@@ -66,6 +66,9 @@ typedef struct kvass_kernels {
     void (*gelu_erf)(float *x, int32_t n);
     void (*relu)(float *x, int32_t n);
 
+    /* x[i] = cap * tanh(x[i] / cap), cap > 0 */
+    void (*softcap)(float *x, float cap, int32_t n);
+
     /* y[i] += x[i], y[i] *= x[i], y[i] *= s */
     void (*add)(float *y, const float *x, int32_t n);
     void (*mul)(float *y, const float *x, int32_t n);

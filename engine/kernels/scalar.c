@@ -277,6 +277,13 @@ static void relu(float *x, int32_t n)
     }
 }
 
+static void softcap(float *x, float cap, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) {
+        x[i] = cap * tanhf(x[i] / cap);
+    }
+}
+
 static void add(float *y, const float *x, int32_t n)
 {
     for (int32_t i = 0; i < n; i++) {
@@ -397,6 +404,7 @@ static const kvass_kernels table = {
     .gelu_tanh = gelu_tanh,
     .gelu_erf = gelu_erf,
     .relu = relu,
+    .softcap = softcap,
     .add = add,
     .mul = mul,
     .scale = scale_by,

@@ -2,11 +2,9 @@
  * queries, keys and values, a plain network with the tanh form of GELU. Called through
  * families/registry.c. Its matrices are Conv1D's: stored [n_in, n_out] and transposed when read.
  */
-#include <math.h>
 #include <stddef.h>
 
 #include "model/config.h"
-#include "model/family.h"
 
 static const char *const prefixes[] = {"transformer.", "", NULL};
 
@@ -28,63 +26,37 @@ static bool detect(const kvass_checkpoint *ckpt)
     return kvass_config_is(ckpt, "gpt2");
 }
 
-static kvass_status config(kvass_checkpoint *ckpt, kvass_config *config, kvass_error *err)
+static void config(kvass_config_in *in, kvass_config *config)
 {
-    bool cross = false;
     config->n_ctx = 1024;
     config->norm_eps = 1e-5f;
     config->final_norm = KVASS_NORM_LAYER;
     config->position = KVASS_POSITION_LEARNED;
-    config->tied = true;
     config->biases = KVASS_BIAS(ATTN_NORM) | KVASS_BIAS(WQ) | KVASS_BIAS(WK) | KVASS_BIAS(WV) |
                      KVASS_BIAS(WO) | KVASS_BIAS(MLP_NORM) | KVASS_BIAS(W_UP) | KVASS_BIAS(W_DOWN) |
                      KVASS_BIAS(FINAL_NORM);
-    kvass_status status = kvass_config_ints(ckpt, keys, config, err);
-    if (status == KVASS_OK) {
-        config->ffn_dim = config->ffn_dim > 0 ? config->ffn_dim : 4 * config->dim;
-        status = kvass_config_heads(ckpt, config, err);
-    }
-    if (status == KVASS_OK) {
-        status = kvass_config_eps(ckpt, "layer_norm_epsilon", &config->norm_eps, err);
-    }
-    if (status == KVASS_OK) {
-        status = kvass_config_bool(ckpt, "tie_word_embeddings", &config->tied, err);
-    }
-    if (status == KVASS_OK) {
-        status = kvass_config_bool(ckpt, "add_cross_attention", &cross, err);
-    }
-    if (status == KVASS_OK && cross) {
-        status = kvass_fail(err, KVASS_UNSUPPORTED, "FAMILY",
-                            "%s: \"add_cross_attention\": expected false, found true",
-                            ckpt->config_path);
-    }
-    return status == KVASS_OK ? kvass_config_ids(ckpt, 50256, 50256, config, err) : status;
+    kvass_config_ints(in, keys, config);
+    kvass_config_heads(in, config);
+    config->ffn_dim = config->ffn_dim > 0 ? config->ffn_dim : 4 * config->dim;
+    kvass_config_eps(in, "layer_norm_epsilon", &config->norm_eps);
+    config->tied = kvass_config_bool(in, "tie_word_embeddings", true);
+    kvass_config_must_be(in, "add_cross_attention", false);
+    kvass_config_ids(in, 50256, 50256, config);
 }
 
-static kvass_status layer(const kvass_checkpoint *ckpt, const kvass_config *config, int32_t l,
-                          kvass_layer_spec *spec, kvass_error *err)
+static void layer(kvass_config_in *in, const kvass_config *config, int32_t l,
+                  kvass_layer_spec *spec)
 {
-    bool scaled = true, by_layer = false;
-    *spec = (kvass_layer_spec){.norm = KVASS_NORM_LAYER,
-                               .block = KVASS_BLOCK_PRE,
-                               .mlp = KVASS_MLP_PLAIN,
-                               .act = KVASS_ACT_GELU_TANH,
-                               .attn_scale = 1.0f,
-                               .owner = l};
-    kvass_status status = kvass_config_act(ckpt, "activation_function", &spec->act, err);
-    if (status == KVASS_OK) {
-        status = kvass_config_bool(ckpt, "scale_attn_weights", &scaled, err);
+    (void)config;
+    spec->mlp = KVASS_MLP_PLAIN;
+    spec->act = KVASS_ACT_GELU_TANH;
+    kvass_config_act(in, "activation_function", &spec->act);
+    if (!kvass_config_bool(in, "scale_attn_weights", true)) {
+        spec->attn_scale = 1;
     }
-    if (status == KVASS_OK) {
-        status = kvass_config_bool(ckpt, "scale_attn_by_inverse_layer_idx", &by_layer, err);
-    }
-    if (scaled) {
-        spec->attn_scale /= sqrtf((float)config->head_dim);
-    }
-    if (by_layer) {
+    if (kvass_config_bool(in, "scale_attn_by_inverse_layer_idx", false)) {
         spec->attn_scale /= (float)(l + 1);
     }
-    return status;
 }
 
 static const kvass_tensor_name tensors[] = {

@@ -1,17 +1,16 @@
 /* llama.c - Llama: RMS norms before each branch, rotary positions, grouped key-value heads, a gated
- * SiLU network. Called through families/registry.c. Also what llama2.c's files are translated to.
+ * SiLU network. Called through families/registry.c. Also what llama2.c's files are translated to,
+ * and what many families share (config.h).
  */
-#include <math.h>
 #include <stddef.h>
 
 #include "model/config.h"
-#include "model/family.h"
 
-static const char *const prefixes[] = {"model.", "", NULL};
+const char *const kvass_llama_prefixes[] = {"model.", "", NULL};
 
-static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
+const char *const kvass_llama_ignored[] = {".rotary_emb.inv_freq", NULL};
 
-static const kvass_config_key keys[] = {
+const kvass_config_key kvass_llama_keys[] = {
     {"vocab_size", offsetof(kvass_config, n_vocab), KVASS_MAX_VOCAB, true},
     {"hidden_size", offsetof(kvass_config, dim), KVASS_MAX_DIM, true},
     {"num_hidden_layers", offsetof(kvass_config, n_layers), KVASS_MAX_LAYERS, true},
@@ -28,54 +27,46 @@ static bool detect(const kvass_checkpoint *ckpt)
     return kvass_config_is(ckpt, "llama");
 }
 
-static kvass_status config(kvass_checkpoint *ckpt, kvass_config *config, kvass_error *err)
+void kvass_llama_config(kvass_config_in *in, kvass_config *config)
 {
-    bool attention_bias = false, mlp_bias = false;
-    config->n_ctx = 2048;
-    config->norm_eps = 1e-6f;
+    config->norm_eps = config->norm_eps > 0 ? config->norm_eps : 1e-6f;
     config->position = KVASS_POSITION_ROPE;
-    kvass_status status = kvass_config_ints(ckpt, keys, config, err);
-    if (status == KVASS_OK) {
-        status = kvass_config_heads(ckpt, config, err);
-    }
-    if (status == KVASS_OK) {
-        status = kvass_config_eps(ckpt, "rms_norm_eps", &config->norm_eps, err);
-    }
-    if (status == KVASS_OK) {
-        status = kvass_config_bool(ckpt, "tie_word_embeddings", &config->tied, err);
-    }
-    if (status == KVASS_OK) {
-        status = kvass_config_bool(ckpt, "attention_bias", &attention_bias, err);
-    }
-    if (status == KVASS_OK) {
-        status = kvass_config_bool(ckpt, "mlp_bias", &mlp_bias, err);
-    }
-    if (attention_bias) {
+    kvass_config_ints(in, kvass_llama_keys, config);
+    kvass_config_heads(in, config);
+    kvass_config_eps(in, "rms_norm_eps", &config->norm_eps);
+    config->tied = kvass_config_bool(in, "tie_word_embeddings", config->tied);
+    kvass_config_rope_ctx(in, config);
+}
+
+void kvass_llama_biases(kvass_config_in *in, kvass_config *config)
+{
+    if (kvass_config_bool(in, "attention_bias", false)) {
         config->biases |= KVASS_BIAS(WQ) | KVASS_BIAS(WK) | KVASS_BIAS(WV) | KVASS_BIAS(WO);
     }
-    if (mlp_bias) {
+    if (kvass_config_bool(in, "mlp_bias", false)) {
         config->biases |= KVASS_BIAS(W_GATE) | KVASS_BIAS(W_UP) | KVASS_BIAS(W_DOWN);
     }
-    return status == KVASS_OK ? kvass_config_ids(ckpt, 1, 2, config, err) : status;
 }
 
-static kvass_status layer(const kvass_checkpoint *ckpt, const kvass_config *config, int32_t l,
-                          kvass_layer_spec *spec, kvass_error *err)
+void kvass_llama_layer(kvass_config_in *in, const kvass_config *config, int32_t l,
+                       kvass_layer_spec *spec)
 {
-    *spec = (kvass_layer_spec){.norm = KVASS_NORM_RMS,
-                               .block = KVASS_BLOCK_PRE,
-                               .mlp = KVASS_MLP_GATED,
-                               .act = KVASS_ACT_SILU,
-                               .rope = {.theta = 10000, .n_rot = config->head_dim},
-                               .attn_scale = 1.0f / sqrtf((float)config->head_dim),
-                               .owner = l};
-    kvass_status status = kvass_config_act(ckpt, "hidden_act", &spec->act, err);
-    return status == KVASS_OK ? kvass_config_rope(ckpt, config->head_dim, &spec->rope, err)
-                              : status;
+    (void)l;
+    spec->rope = (kvass_rope_spec){.theta = 10000, .n_rot = config->head_dim};
+    kvass_config_act(in, "hidden_act", &spec->act);
+    kvass_config_rope(in, config, NULL, &spec->rope);
 }
 
-/* Also the names of the kvass family, whose meta tokens are looked for only where there are some.
- */
+static void config(kvass_config_in *in, kvass_config *config)
+{
+    config->n_ctx = 2048;
+    kvass_llama_config(in, config);
+    kvass_llama_biases(in, config);
+    kvass_config_ids(in, 1, 2, config);
+}
+
+/* With all parts that a family of these names may have: meta tokens are the kvass family's, norms
+ * of queries and keys Qwen 3's. */
 const kvass_tensor_name kvass_llama_tensors[] = {
     {KVASS_ROLE_TOK_EMBED, "embed_tokens", KVASS_LAYOUT_ROWS},
     {KVASS_ROLE_META_EMBED, "meta_tokens", KVASS_LAYOUT_ROWS},
@@ -83,6 +74,8 @@ const kvass_tensor_name kvass_llama_tensors[] = {
     {KVASS_ROLE_WQ, "layers.%d.self_attn.q_proj", KVASS_LAYOUT_ROWS},
     {KVASS_ROLE_WK, "layers.%d.self_attn.k_proj", KVASS_LAYOUT_ROWS},
     {KVASS_ROLE_WV, "layers.%d.self_attn.v_proj", KVASS_LAYOUT_ROWS},
+    {KVASS_ROLE_Q_NORM, "layers.%d.self_attn.q_norm", KVASS_LAYOUT_ROWS},
+    {KVASS_ROLE_K_NORM, "layers.%d.self_attn.k_norm", KVASS_LAYOUT_ROWS},
     {KVASS_ROLE_WO, "layers.%d.self_attn.o_proj", KVASS_LAYOUT_ROWS},
     {KVASS_ROLE_MLP_NORM, "layers.%d.post_attention_layernorm", KVASS_LAYOUT_ROWS},
     {KVASS_ROLE_W_GATE, "layers.%d.mlp.gate_proj", KVASS_LAYOUT_ROWS},
@@ -94,9 +87,9 @@ const kvass_tensor_name kvass_llama_tensors[] = {
 };
 
 const kvass_family kvass_family_llama = {.name = "llama",
-                                         .prefixes = prefixes,
-                                         .ignored = ignored,
+                                         .prefixes = kvass_llama_prefixes,
+                                         .ignored = kvass_llama_ignored,
                                          .detect = detect,
                                          .config = config,
-                                         .layer = layer,
+                                         .layer = kvass_llama_layer,
                                          .tensors = kvass_llama_tensors};

@@ -46,7 +46,7 @@ kvass_status kvass_family_find(const kvass_family **out, const kvass_checkpoint 
     const kvass_json *type = kvass_json_get(ckpt->config, "model_type");
     const char *name = kvass_json_as_string(type, NULL);
     return kvass_fail(err, KVASS_UNSUPPORTED, "FAMILY",
-                      "%s: \"model_type\": expected one of %s, found %s%.64s%s", ckpt->config_path,
-                      known, name ? "\"" : "", name ? name : kvass_json_kind_name(type),
-                      name ? "\"" : "");
+                      "%s: \"model_type\": found %s%.64s%s, expected one of %s", ckpt->config_path,
+                      name ? "\"" : "", name ? name : kvass_json_kind_name(type), name ? "\"" : "",
+                      known);
 }

@@ -91,7 +91,8 @@ bool check_next(const check *c, check_case *t);
 /* The checks: each looks at one entry, or a few of a kind, of table k. */
 typedef void check_fn(check *c, const kvass_kernels *k);
 check_fn check_dot, check_rmsnorm, check_layernorm, check_max, check_exp_sum, check_softmax;
-check_fn check_silu, check_gelu_tanh, check_gelu_erf, check_relu, check_add, check_mul, check_scale;
+check_fn check_silu, check_gelu_tanh, check_gelu_erf, check_relu, check_softcap;
+check_fn check_add, check_mul, check_scale;
 check_fn check_rope, check_widen, check_narrow_f16, check_exp_accuracy;
 check_fn check_matmul_f32, check_matmul_f16, check_matmul_bf16, check_matmul_q8_0,
     check_matmul_q8_f32;

@@ -94,6 +94,45 @@ void check_relu(check *c, const kvass_kernels *k)
     check_unary(c, "relu", k->relu, c->scalar->relu, relu_oracle, 0.0, 0.0);
 }
 
+/* A cap of 2 puts the drawn values on both sides of where the curve bends. What x / cap loses among
+ * subnormals comes back cap times as large. 0 and NaN stay what they are, infinity becomes the cap.
+ */
+void check_softcap(check *c, const kvass_kernels *k)
+{
+    static const float caps[] = {0.25f, 2.0f, 50.0f};
+    float in[MAX_N], reference[MAX_N];
+    for (check_case t = {0}; check_next(c, &t);) {
+        float *x = check_take_floats(c, 0, (size_t)t.n, t.place, t.fill);
+        float cap = caps[(size_t)t.n % 3];
+        memcpy(in, x, (size_t)t.n * sizeof *x);
+        memcpy(reference, x, (size_t)t.n * sizeof *x);
+        k->softcap(x, cap, t.n);
+        c->scalar->softcap(reference, cap, t.n);
+        for (int32_t i = 0; i < t.n; i++) {
+            double expected = (double)cap * tanh((double)in[i] / (double)cap);
+            check_close_to(c, "softcap", t.n, i, x[i], expected,
+                           6 * UNIT_ROUNDOFF * fabs(expected) + (1 + (double)cap) * TINY);
+            float alone[3] = {0.0f, in[i], 0.0f};
+            k->softcap(&alone[1], cap, 1);
+            if (!check_same(&alone[1], &x[i], 1)) {
+                check_fail(c, "softcap: n = %d: element %d has other bits than alone", (int)t.n,
+                           (int)i);
+            }
+            if (t.fill == FILL_NORMAL) {
+                check_agree(c, x[i], reference[i]);
+            }
+        }
+        check_guards(c, "softcap", t.n);
+    }
+    check_agree_end(c, "softcap");
+    float odd[] = {NAN, INFINITY, -INFINITY, 0.0f, -0.0f};
+    k->softcap(odd, 30.0f, 5);
+    if (!isnan(odd[0]) || odd[1] != 30.0f || odd[2] != -30.0f || odd[3] != 0.0f || odd[4] != 0.0f ||
+        !signbit(odd[4])) {
+        check_fail(c, "softcap: a special value is wrong");
+    }
+}
+
 /* exp to 2 units in the last place over the whole range, seen through exp_sum with max 0 */
 void check_exp_accuracy(check *c, const kvass_kernels *k)
 {

@@ -41,6 +41,7 @@ static const entry entries[] = {
     {"gelu_tanh", check_gelu_tanh},
     {"gelu_erf", check_gelu_erf},
     {"relu", check_relu},
+    {"softcap", check_softcap},
     {"add", check_add},
     {"mul", check_mul},
     {"scale", check_scale},
