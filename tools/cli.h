@@ -174,7 +174,8 @@ typedef struct cli_ids {
 
 /* "1,2,3" or the same with white space. Returns an exit code after saying what is wrong. */
 int cli_parse_ids(const char *text, size_t n_bytes, cli_ids *ids);
-/* Encode text[n]. Returns an exit code after saying what is wrong. */
+/* Encode text[n]; ids->data has room for one id more. Returns an exit code after saying what is
+ * wrong. */
 int cli_encode(const kvass_tokenizer *tok, const char *text, size_t n,
                const kvass_encode_options *opt, cli_ids *ids);
 /* Whether every id is below n_vocab; says which is not. Returns an exit code. */

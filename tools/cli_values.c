@@ -198,7 +198,7 @@ int cli_encode(const kvass_tokenizer *tok, const char *text, size_t n,
     /* hardly any text has more tokens than bytes: the second round is for those */
     for (size_t cap = n + 8; status == KVASS_OK; cap = ids->n) {
         free(ids->data);
-        ids->data = calloc(cap, sizeof *ids->data);
+        ids->data = calloc(cap + 1, sizeof *ids->data); /* begin-of-text may come in front */
         if (!ids->data) {
             cli_say("out of memory for %zu token ids", cap);
             return CLI_NO_ROOM;

@@ -1,5 +1,6 @@
 /* eval.c - `kvass eval`: the quality of a checkpoint on a text, and what the chosen cache costs of
- * it.
+ * it. Reads the command line, looks at the header, encodes, refuses what does not fit, and only
+ * then loads weights.
  */
 #include "tools/eval.h"
 #include "tools/help.h"
@@ -8,7 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_SPLIT = CLI_KEY_OWN, KEY_TAIL, KEY_PATH, KEY_JSON };
+enum {
+    KEY_SPLIT = CLI_KEY_OWN,
+    KEY_TAIL,
+    KEY_TOKENS,
+    KEY_SCORE_FROM,
+    KEY_PATH,
+    KEY_STREAM,
+    KEY_NEEDLE,
+    KEY_RECALL,
+    KEY_JSON
+};
 
 #define STORIES_TAIL 94000 /* the held-out end of a file of stories */
 
@@ -16,11 +27,26 @@ typedef struct eval_args {
     cli_options opts; /* first: see cli_share_state */
     cli_prompt source;
     eval_split split;
-    bool tail_given, decode, json;
+    const char *recall; /* --recall: its file */
+    bool tail_given, path_given, decode, needle, json;
 } eval_args;
 
 static const struct argp_child children[] = {
     {&cli_model_argp, 0, NULL, 0}, {&cli_context_argp, 0, NULL, 0}, {0}};
+
+/* what the options together mean, when all are read */
+static void finish_options(eval_args *args, struct argp_state *state)
+{
+    if (args->split.stories && !args->tail_given) {
+        args->split.tail_bytes = STORIES_TAIL;
+    }
+    if (!args->path_given) {
+        args->decode = args->split.stream || eval_is_approximate(&args->opts.context);
+    }
+    if (args->split.stream && (args->split.stories || args->needle)) {
+        argp_error(state, "--stream goes with neither --split stories nor --needle");
+    }
+}
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
@@ -41,16 +67,30 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         args->split.tail_bytes = (size_t)cli_int(state, "--tail-bytes", arg, 0, INT64_MAX);
         args->tail_given = true;
         return 0;
+    case KEY_TOKENS:
+        args->split.n_tokens = cli_int(state, "--tokens", arg, 2, INT32_MAX);
+        return 0;
+    case KEY_SCORE_FROM:
+        args->split.score_from = (int32_t)cli_int(state, "--score-from", arg, 1, INT32_MAX);
+        return 0;
     case KEY_PATH:
         args->decode = cli_choice(state, "--path", arg, paths, 2) == 1;
+        args->path_given = true;
+        return 0;
+    case KEY_STREAM:
+        args->split.stream = true;
+        return 0;
+    case KEY_NEEDLE:
+        args->needle = true;
+        return 0;
+    case KEY_RECALL:
+        args->recall = arg;
         return 0;
     case KEY_JSON:
         args->json = true;
         return 0;
     case ARGP_KEY_END:
-        if (args->split.stories && !args->tail_given) {
-            args->split.tail_bytes = STORIES_TAIL;
-        }
+        finish_options(args, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -61,89 +101,15 @@ static const struct argp_option options[] = {
     {"file", 'f', "FILE", 0, "the text; - is standard input", 0},
     {"split", KEY_SPLIT, "HOW", 0, "none, or stories", 0},
     {"tail-bytes", KEY_TAIL, "N", 0, "only the last N bytes; 0 is all", 0},
+    {"tokens", KEY_TOKENS, "N", 0, "only the first N tokens", 0},
+    {"score-from", KEY_SCORE_FROM, "N", 0, "score a window from its token N on", 0},
     {"path", KEY_PATH, "PATH", 0, "prefill or decode", 0},
+    {"stream", KEY_STREAM, NULL, 0, "the text as one stream, however long", 0},
+    {"needle", KEY_NEEDLE, NULL, 0, "whether it still looks up what stands far back", 0},
+    {"recall", KEY_RECALL, "FILE", 0, "questions about what stands far back", 0},
     {"json", KEY_JSON, NULL, 0, "one JSON document", 0},
     {0},
 };
-typedef struct figures {
-    double bits_per_byte, ppl, ppl_ratio, same_top, tok_s;
-} figures;
-
-static figures figures_of(const eval_scores *scores)
-{
-    double n = (double)scores->n_scored;
-    return (figures){.bits_per_byte = scores->nats / log(2) / (double)scores->n_bytes,
-                     .ppl = exp(scores->nats / n),
-                     .ppl_ratio = exp((scores->nats - scores->reference_nats) / n),
-                     .same_top = (double)scores->n_same_top / n,
-                     .tok_s = (double)scores->n_fed / scores->seconds};
-}
-
-static void print_text(const eval_args *args, const eval_scores *scores)
-{
-    figures f = figures_of(scores);
-    (void)printf("text        %lld tokens scored, %lld bytes\n", (long long)scores->n_scored,
-                 (long long)scores->n_bytes);
-    (void)printf("cache       %s, %s, %zu bytes per token, at most %zu bytes used\n",
-                 scores->context.retain, scores->context.store, scores->usage.bytes_per_token,
-                 scores->usage.bytes_used);
-    (void)printf("perplexity  %.4f per token, %.6f times that of the full f32 cache\n", f.ppl,
-                 f.ppl_ratio);
-    (void)printf("bits        %.4f per byte\n", f.bits_per_byte);
-    (void)printf("kl          mean %.3g, p99 %.3g, max %.3g from the full f32 cache\n",
-                 scores->kld_mean, scores->kld_p99, scores->kld_max);
-    (void)printf("same top    %.4f %%\n", f.same_top * 100);
-    (void)printf("speed       %.0f tokens/s by %s, %d threads\n", f.tok_s,
-                 args->decode ? "decode" : "prefill", (int)scores->context.n_threads);
-}
-
-/* x, or null where this run measured none */
-static json_t *measured(bool is, double x, int digits)
-{
-    return is ? cli_json_real(x, digits) : json_null();
-}
-
-static int print_document(const eval_args *args, const eval_scores *scores,
-                          const kvass_model_info *info)
-{
-    figures f = figures_of(scores);
-    const kvass_cache_usage *usage = &scores->usage;
-    size_t budget = args->opts.context.kv_budget;
-    char fingerprint[17];
-    (void)snprintf(fingerprint, sizeof fingerprint, "%016llx",
-                   (unsigned long long)info->fingerprint);
-    json_t *root = json_pack(
-        "{s:s, s:s, s:s, s:s, s:i, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i}", "policy",
-        scores->context.retain, "k_type", scores->context.store, "v_type", scores->context.store,
-        "path", args->decode ? "decode" : "prefill", "n_ctx", (int)scores->context.n_ctx, "budget",
-        budget > 0 ? json_integer((json_int_t)budget) : json_null(), "tokens_seen",
-        (json_int_t)scores->n_fed, "tokens_scored", (json_int_t)scores->n_scored, "bytes_reserved",
-        (json_int_t)usage->bytes_reserved, "bytes_used", (json_int_t)usage->bytes_used,
-        "bytes_touched", (json_int_t)usage->bytes_touched, "bytes_per_token",
-        (json_int_t)usage->bytes_per_token, "index_bytes", 0, "cold_bytes", 0);
-    json_t *quality =
-        json_pack("{s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:n}", "bits_per_byte",
-                  cli_json_real(f.bits_per_byte, 6), "bytes_scored", (json_int_t)scores->n_bytes,
-                  "ppl", cli_json_real(f.ppl, 6), "ppl_ratio", cli_json_real(f.ppl_ratio, 9),
-                  "kld_mean", cli_json_real(scores->kld_mean, 15), "kld_p99",
-                  cli_json_real(scores->kld_p99, 15), "kld_max", cli_json_real(scores->kld_max, 15),
-                  "same_top", cli_json_real(f.same_top, 6), "needle_kept");
-    json_t *run = json_pack(
-        "{s:o, s:o, s:o, s:o, s:I, s:I, s:n, s:i, s:n, s:s}", "prefill_tok_s",
-        measured(!args->decode, f.tok_s, 1), "decode_tok_s", measured(args->decode, f.tok_s, 1),
-        "decode_p50_ms", measured(args->decode, scores->p50_ms, 4), "decode_p99_ms",
-        measured(args->decode, scores->p99_ms, 4), "recomputed_tokens",
-        (json_int_t)usage->recomputed_tokens, "evicted_tokens", (json_int_t)usage->evicted_tokens,
-        "pages_touched", "threads", (int)scores->context.n_threads, "seed", "model_fingerprint",
-        fingerprint);
-    if (root && quality && run) {
-        (void)json_object_update(root, quality);
-        (void)json_object_update(root, run);
-    }
-    json_decref(quality);
-    json_decref(run);
-    return cli_print_json(root);
-}
 
 /* The windows' size and how many logits are held at once, from the model's header. */
 static void choose_sizes(eval_args *args, const kvass_model_info *info)
@@ -156,70 +122,134 @@ static void choose_sizes(eval_args *args, const kvass_model_info *info)
     opt->n_logits = eval_chunk(info->n_vocab, opt->n_batch);
 }
 
-static int prepare(eval_args *args, eval_text *text, kvass_model **model)
+/* Everything that a run needs. */
+typedef struct eval_job {
+    kvass_model *model;
+    kvass_tokenizer *tok;
+    int32_t bos;
+    eval_text text;
+    bool has_text;
+} eval_job;
+
+/* Read and encode the text, unless there is none and --recall needs none. */
+static int open_text(eval_args *args, const kvass_model_info *info, eval_job *job)
 {
-    kvass_tokenizer *tok = NULL;
+    kvass_context_options *opt = &args->opts.context;
+    job->has_text = args->source.file || cli_stdin_is_piped() || !args->recall;
+    if (!job->has_text) {
+        return CLI_OK;
+    }
+    int code =
+        eval_text_open(&job->text, &args->source, &args->split, job->tok, job->bos, opt->n_ctx);
+    cli_ids ids = {job->text.ids, job->text.n_ids};
+    if (code == CLI_OK && cli_check_ids(&ids, info->n_vocab) != CLI_OK) {
+        code = CLI_BAD_MODEL;
+    }
+    if (code == CLI_OK && args->split.stream && opt->n_ctx < job->text.windows[0].n - 1) {
+        opt->n_ctx = job->text.windows[0].n - 1;
+    }
+    return code;
+}
+
+/* whether weights, and the contexts that are open at a time, fit */
+static int check_memory(const eval_args *args, const eval_job *job)
+{
+    kvass_context_options full = eval_reference_options(&args->opts.context);
+    const kvass_context_options *contexts[] = {&args->opts.context, &full, &full};
+    return cli_check_memory(&args->opts, job->model, contexts, args->split.stream ? 1 : 3);
+}
+
+static int prepare(eval_args *args, eval_job *job)
+{
     kvass_model_info info;
-    int code = cli_open_model(&args->opts, true, model);
+    int code = cli_open_model(&args->opts, true, &job->model);
     if (code != CLI_OK) {
         return code;
     }
-    kvass_model_get_info(*model, &info);
+    kvass_model_get_info(job->model, &info);
     choose_sizes(args, &info);
-    code = cli_open_tokenizer(&args->opts, *model, &tok);
+    code = cli_open_tokenizer(&args->opts, job->model, &job->tok);
     if (code == CLI_OK) {
         kvass_tokenizer_info tok_info;
-        kvass_tokenizer_get_info(tok, &tok_info);
-        code = eval_text_open(text, &args->source, &args->split, tok,
-                              info.bos >= 0 ? info.bos : tok_info.bos, args->opts.context.n_ctx);
+        kvass_tokenizer_get_info(job->tok, &tok_info);
+        job->bos = info.bos >= 0 ? info.bos : tok_info.bos;
+        code = open_text(args, &info, job);
     }
     if (code == CLI_OK) {
-        cli_ids ids = {text->ids, text->n_ids};
-        code = cli_check_ids(&ids, info.n_vocab) == CLI_OK ? CLI_OK : CLI_BAD_MODEL;
-    }
-    kvass_tokenizer_close(&tok);
-    kvass_context_options reference = eval_reference_options(&args->opts.context);
-    const kvass_context_options *contexts[] = {&args->opts.context, &reference};
-    if (code == CLI_OK) {
-        code = cli_check_memory(&args->opts, *model, contexts, 2);
+        code = check_memory(args, job);
     }
     if (code == CLI_OK) {
-        kvass_model_close(model);
-        code = cli_open_model(&args->opts, false, model);
+        kvass_model_close(&job->model);
+        code = cli_open_model(&args->opts, false, &job->model);
     }
     return code;
+}
+
+static int check_finite(const eval_scores *scores)
+{
+    if (isfinite(scores->nats)) {
+        return CLI_OK;
+    }
+    cli_say("the network produced NaN or infinite logits (NAN_LOGITS)");
+    return CLI_RUNTIME;
+}
+
+static int measure(const eval_args *args, const eval_job *job)
+{
+    eval_scores scores;
+    eval_stream_scores stream;
+    eval_needle_scores needle;
+    eval_recall_scores recall;
+    kvass_model_info info;
+    kvass_model_get_info(job->model, &info);
+    const cli_options *opts = &args->opts;
+    eval_results results = {.opts = opts, .info = &info, .decode = args->decode};
+    int code = CLI_OK;
+    if (job->has_text && args->split.stream) {
+        code = eval_stream(opts, job->model, &job->text, args->decode, &scores, &stream);
+        results.stream = &stream;
+    } else if (job->has_text) {
+        code = eval_score(opts, job->model, &job->text, args->decode, &scores);
+    }
+    if (code == CLI_OK && job->has_text) {
+        results.scores = &scores;
+        code = check_finite(&scores);
+    }
+    if (code == CLI_OK && args->needle) {
+        results.needle = &needle;
+        code = eval_needle(opts, job->model, job->tok, job->bos, &job->text, &needle);
+    }
+    if (code == CLI_OK && args->recall) {
+        results.recall = &recall;
+        code = eval_recall(opts, job->model, job->tok, job->bos, args->recall, &recall);
+    }
+    if (code != CLI_OK) {
+        return code;
+    }
+    if (args->json) {
+        return eval_print_json(&results);
+    }
+    eval_print_text(&results);
+    return cli_finish_output();
 }
 
 static int run_eval(int argc, char **argv)
 {
     static const struct argp argp = {options, parse_option, NULL, NULL, children, NULL, NULL};
-    eval_args args = {0};
+    eval_args args = {.split.score_from = 1};
     if (!cli_options_init(&args.opts, &cli_eval)) {
         return CLI_USAGE;
     }
     (void)argp_parse(&argp, argc, argv, 0, NULL, &args);
-    eval_text text = {0};
-    eval_scores scores;
-    kvass_model *model = NULL;
-    int code = prepare(&args, &text, &model);
+    eval_job job = {0};
+    int code = prepare(&args, &job);
     if (code == CLI_OK) {
         cli_catch_interrupt();
-        code = eval_score(model, &args.opts.context, &text, args.decode, &scores);
+        code = measure(&args, &job);
     }
-    if (code == CLI_OK && !isfinite(scores.nats)) {
-        cli_say("the network produced NaN or infinite logits (NAN_LOGITS)");
-        code = CLI_RUNTIME;
-    }
-    if (code == CLI_OK && args.json) {
-        kvass_model_info info;
-        kvass_model_get_info(model, &info);
-        code = print_document(&args, &scores, &info);
-    } else if (code == CLI_OK) {
-        print_text(&args, &scores);
-        code = cli_finish_output();
-    }
-    eval_text_close(&text);
-    kvass_model_close(&model);
+    eval_text_close(&job.text);
+    kvass_tokenizer_close(&job.tok);
+    kvass_model_close(&job.model);
     return code;
 }
 

@@ -1,7 +1,8 @@
 /* eval_score.c - how well, and how differently, the network predicts with a given cache.
  * Two contexts of one model are fed the same windows: one with the cache asked for, one with the
  * full f32 cache. Every scored position gives -log p of the token that follows, and the
- * Kullback-Leibler divergence of the first from the second. All sums are in double.
+ * Kullback-Leibler divergence of the first from the second. All sums are in double. Of a window,
+ * what comes before the first scored token is read by the full-sequence path on both sides.
  */
 #include "tools/eval.h"
 
@@ -9,135 +10,104 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK_FLOATS (4 << 20) /* logits held at once, per context */
-
-typedef struct eval_side {
-    kvass_context *ctx;
-    kvass_seq *seq;
-} eval_side;
+enum { FLOOR_TOKENS = 64 }; /* positions that the floor is measured on */
 
 typedef struct scorer {
-    eval_side test, reference;
+    const cli_options *opts;
+    /* the third is the full f32 cache again, on another number of threads */
+    eval_side test, reference, floor;
     int32_t n_vocab, n_chunk;
-    kvass_row *rows; /* rows[n_chunk] */
-    float *kept;     /* kept[n_chunk, n_vocab]: logits of the test side */
-    double *kld;     /* kld[n_scored] */
-    double *step_ms; /* step_ms[n_scored], --path decode */
-    int64_t n_kld, n_steps;
+    float *kept, *expected; /* [n_chunk, n_vocab]: logits of the test side, of the reference */
+    double *kld;            /* kld[n_scored] */
+    int64_t n_kld, n_scored;
     eval_scores *scores;
 } scorer;
 
-int32_t eval_chunk(int32_t n_vocab, int32_t n_batch)
+/* KL(softmax(reference) || softmax(test)) of logits[n] whose log sum exp are known */
+static double divergence(const float *reference, double reference_lse, const float *test,
+                         double test_lse, int32_t n)
 {
-    int32_t most = CHUNK_FLOATS / n_vocab;
-    return most < 1 ? 1 : most < n_batch ? most : n_batch;
-}
-
-kvass_context_options eval_reference_options(const kvass_context_options *opt)
-{
-    kvass_context_options reference = *opt;
-    reference.retain = KVASS_RETAIN_FULL;
-    reference.store = KVASS_STORE_F32;
-    reference.select = KVASS_SELECT_ALL;
-    reference.kv_budget = 0;
-    reference.window = reference.n_sinks = 0;
-    reference.positions = KVASS_POSITIONS_ORIGINAL;
-    reference.share = KVASS_SHARE_MODEL;
-    return reference;
-}
-
-/* log sum exp of x[n]; *top is the place of the maximum, the lowest among equals */
-static double log_sum_exp(const float *x, int32_t n, int32_t *top)
-{
-    *top = 0;
-    for (int32_t i = 1; i < n; i++) {
-        if (x[i] > x[*top]) {
-            *top = i;
-        }
-    }
-    double sum = 0;
+    double kld = 0;
     for (int32_t i = 0; i < n; i++) {
-        sum += exp((double)x[i] - (double)x[*top]);
+        double log_p = (double)reference[i] - reference_lse;
+        kld += exp(log_p) * (log_p - ((double)test[i] - test_lse));
     }
-    return (double)x[*top] + log(sum);
+    return kld < 0 ? 0 : kld; /* rounding can leave -1e-17; NaN stays */
 }
 
 /* One position: test[n_vocab] and reference[n_vocab] predict `next`. */
 static void score_row(scorer *s, const float *test, const float *reference, int32_t next)
 {
     int32_t test_top, reference_top;
-    double test_lse = log_sum_exp(test, s->n_vocab, &test_top);
-    double reference_lse = log_sum_exp(reference, s->n_vocab, &reference_top);
-    double kld = 0;
-    for (int32_t i = 0; i < s->n_vocab; i++) {
-        double log_p = (double)reference[i] - reference_lse;
-        kld += exp(log_p) * (log_p - ((double)test[i] - test_lse));
-    }
-    s->kld[s->n_kld++] = kld > 0 ? kld : 0; /* rounding can leave -1e-17; NaN compares false */
-    if (isnan(kld)) {
-        s->kld[s->n_kld - 1] = kld;
-    }
+    double test_lse = eval_log_sum_exp(test, s->n_vocab, &test_top);
+    double reference_lse = eval_log_sum_exp(reference, s->n_vocab, &reference_top);
+    s->kld[s->n_kld++] = divergence(reference, reference_lse, test, test_lse, s->n_vocab);
     s->scores->nats += test_lse - (double)test[next];
     s->scores->reference_nats += reference_lse - (double)reference[next];
     s->scores->n_same_top += test_top == reference_top;
 }
 
-static kvass_status forward(scorer *s, const eval_side *side, const int32_t *ids, int32_t n,
-                            kvass_phase phase, kvass_error *err)
+/* the floor's side predicts ids[n] by the path that the reference did not take */
+static kvass_status measure_floor(scorer *s, const int32_t *ids, int32_t n, kvass_error *err)
 {
-    for (int32_t i = 0; i < n; i++) {
-        s->rows[i] = (kvass_row){side->seq, ids[i], phase, true};
-    }
-    return kvass_forward(side->ctx, s->rows, n, err);
-}
-
-/* Logits of ids[n] into s->kept, by the path asked for. */
-static kvass_status run_test(scorer *s, const int32_t *ids, int32_t n, bool decode,
-                             kvass_error *err)
-{
+    int64_t left = FLOOR_TOKENS - s->scores->n_floor;
+    n = n < left ? n : (int32_t)left;
     kvass_status status = KVASS_OK;
-    int32_t n_call = decode ? 1 : n;
-    for (int32_t at = 0; at < n && status == KVASS_OK; at += n_call) {
-        double start = cli_now();
-        status = forward(s, &s->test, ids + at, n_call, decode ? KVASS_DECODE : KVASS_PREFILL, err);
-        double seconds = cli_now() - start;
-        s->scores->seconds += seconds;
-        if (decode) {
-            s->step_ms[s->n_steps++] = seconds * 1e3;
-        }
-        for (int32_t i = 0; i < n_call && status == KVASS_OK; i++) {
-            memcpy(s->kept + (size_t)(at + i) * (size_t)s->n_vocab,
-                   kvass_context_logits(s->test.ctx, i), (size_t)s->n_vocab * sizeof *s->kept);
+    for (int32_t i = 0; i < n && status == KVASS_OK; i++) {
+        status = eval_feed(&s->floor, ids + i, 1, true, NULL, err);
+        if (status == KVASS_OK) {
+            const float *reference = s->expected + (size_t)i * (size_t)s->n_vocab;
+            const float *again = kvass_seq_logits(s->floor.seq);
+            int32_t top;
+            double reference_lse = eval_log_sum_exp(reference, s->n_vocab, &top);
+            s->scores->kld_floor +=
+                divergence(reference, reference_lse, again,
+                           eval_log_sum_exp(again, s->n_vocab, &top), s->n_vocab);
+            s->scores->n_floor++;
         }
     }
     return status;
 }
 
+static void note_usage(scorer *s)
+{
+    kvass_cache_usage usage;
+    kvass_context_get_usage(s->test.ctx, &usage);
+    if (usage.bytes_used < s->scores->usage.bytes_used) {
+        usage.bytes_used = s->scores->usage.bytes_used;
+        usage.n_pages_used = s->scores->usage.n_pages_used;
+        usage.bytes_shared = s->scores->usage.bytes_shared;
+    }
+    s->scores->usage = usage;
+}
+
 static kvass_status score_window(scorer *s, const eval_window *window, bool decode,
                                  kvass_error *err)
 {
+    eval_side *sides[] = {&s->test, &s->reference, &s->floor};
     kvass_status status = KVASS_OK;
-    kvass_seq_reset(s->test.seq);
-    kvass_seq_reset(s->reference.seq);
-    int32_t n_fed = window->n - 1;
-    for (int32_t at = 0; at < n_fed && status == KVASS_OK; at += s->n_chunk) {
+    bool floor = s->floor.ctx && s->scores->n_floor < FLOOR_TOKENS;
+    int32_t at = window->first - 1, n_fed = window->n - 1; /* row i predicts ids[i + 1] */
+    for (int i = 0; i < 2 + floor && status == KVASS_OK; i++) {
+        kvass_seq_reset(sides[i]->seq);
+        status = eval_feed(sides[i], window->ids, at, false, NULL, err);
+    }
+    for (; at < n_fed && status == KVASS_OK; at += s->n_chunk) {
         int32_t n = n_fed - at < s->n_chunk ? n_fed - at : s->n_chunk;
-        status = run_test(s, window->ids + at, n, decode, err);
+        status = eval_feed(&s->test, window->ids + at, n, decode, s->kept, err);
         if (status == KVASS_OK) {
-            status = forward(s, &s->reference, window->ids + at, n, KVASS_PREFILL, err);
+            status = eval_feed(&s->reference, window->ids + at, n, false, s->expected, err);
+        }
+        if (status == KVASS_OK && floor && s->scores->n_floor < FLOOR_TOKENS) {
+            status = measure_floor(s, window->ids + at, n, err);
         }
         for (int32_t i = 0; i < n && status == KVASS_OK; i++) {
-            score_row(s, s->kept + (size_t)i * (size_t)s->n_vocab,
-                      kvass_context_logits(s->reference.ctx, i), window->ids[at + i + 1]);
+            size_t row = (size_t)i * (size_t)s->n_vocab;
+            score_row(s, s->kept + row, s->expected + row, window->ids[at + i + 1]);
         }
+        eval_progress(s->opts, "scored", s->n_kld, s->n_scored);
     }
-    kvass_cache_usage usage;
-    kvass_context_get_usage(s->test.ctx, &usage);
-    if (usage.bytes_used >= s->scores->usage.bytes_used) {
-        s->scores->usage = usage;
-    }
-    s->scores->usage.bytes_touched = usage.bytes_touched;
-    s->scores->usage.recomputed_tokens = usage.recomputed_tokens;
+    note_usage(s);
     s->scores->n_fed += n_fed;
     s->scores->n_bytes += window->n_bytes;
     return status;
@@ -146,71 +116,82 @@ static kvass_status score_window(scorer *s, const eval_window *window, bool deco
 static void summarise(scorer *s)
 {
     eval_scores *scores = s->scores;
+    eval_side *test = &s->test;
     scores->n_scored = s->n_kld;
     double sum = 0;
     for (int64_t i = 0; i < s->n_kld; i++) {
         sum += s->kld[i];
     }
     scores->kld_mean = sum / (double)s->n_kld;
+    scores->kld_floor /= (double)scores->n_floor;
     cli_sort(s->kld, s->n_kld);
-    cli_sort(s->step_ms, s->n_steps);
+    cli_sort(test->step_ms, test->n_decoded);
     scores->kld_p99 = cli_quantile(s->kld, s->n_kld, 0.99);
     scores->kld_max = cli_quantile(s->kld, s->n_kld, 1);
-    scores->p50_ms = cli_quantile(s->step_ms, s->n_steps, 0.5);
-    scores->p99_ms = cli_quantile(s->step_ms, s->n_steps, 0.99);
-    kvass_context_get_info(s->test.ctx, &scores->context);
-}
-
-static kvass_status open_side(eval_side *side, const kvass_model *model,
-                              const kvass_context_options *opt, kvass_error *err)
-{
-    kvass_status status = kvass_context_open(&side->ctx, model, opt, err);
-    if (status == KVASS_OK) {
-        kvass_context_set_cancel(side->ctx, cli_cancel, NULL);
-        status = kvass_seq_open(&side->seq, side->ctx, err);
-    }
-    return status;
+    scores->p50_ms = cli_quantile(test->step_ms, test->n_decoded, 0.5);
+    scores->p99_ms = cli_quantile(test->step_ms, test->n_decoded, 0.99);
+    scores->prefill_seconds = test->prefill_seconds;
+    scores->decode_seconds = test->decode_seconds;
+    scores->n_prefilled = test->n_prefilled;
+    scores->n_decoded = test->n_decoded;
+    kvass_context_get_info(test->ctx, &scores->context);
 }
 
 static void close_scorer(scorer *s)
 {
-    kvass_context_close(&s->test.ctx);
-    kvass_context_close(&s->reference.ctx);
-    free(s->rows);
+    eval_side_close(&s->test);
+    eval_side_close(&s->reference);
+    eval_side_close(&s->floor);
     free(s->kept);
+    free(s->expected);
     free(s->kld);
-    free(s->step_ms);
 }
 
-int eval_score(const kvass_model *model, const kvass_context_options *opt, const eval_text *text,
+static kvass_status open_sides(scorer *s, const kvass_model *model, kvass_error *err)
+{
+    const kvass_context_options *opt = &s->opts->context;
+    kvass_context_options full = eval_reference_options(opt);
+    kvass_status status = eval_side_open(&s->test, model, opt, err);
+    if (status == KVASS_OK) {
+        status = eval_side_open(&s->reference, model, &full, err);
+    }
+    if (status == KVASS_OK) {
+        kvass_context_info info;
+        kvass_context_get_info(s->reference.ctx, &info);
+        full.n_threads = info.n_threads == 1 ? 2 : 1;
+        status = eval_side_open(&s->floor, model, &full, err);
+    }
+    return status;
+}
+
+int eval_score(const cli_options *opts, const kvass_model *model, const eval_text *text,
                bool decode, eval_scores *scores)
 {
     kvass_error err;
     kvass_model_info info;
     kvass_model_get_info(model, &info);
     *scores = (eval_scores){0};
-    scorer s = {.n_vocab = info.n_vocab, .n_chunk = opt->n_logits, .scores = scores};
-    size_t n_scored = 0;
+    scorer s = {
+        .opts = opts, .n_vocab = info.n_vocab, .n_chunk = opts->context.n_logits, .scores = scores};
     for (size_t i = 0; i < text->n_windows; i++) {
-        n_scored += (size_t)(text->windows[i].n - 1);
+        s.n_scored += text->windows[i].n - text->windows[i].first;
     }
-    s.rows = calloc((size_t)s.n_chunk, sizeof *s.rows);
-    s.kept = calloc((size_t)s.n_chunk * (size_t)s.n_vocab, sizeof *s.kept);
-    s.kld = calloc(n_scored, sizeof *s.kld);
-    s.step_ms = calloc(n_scored, sizeof *s.step_ms);
-    if (!s.rows || !s.kept || !s.kld || !s.step_ms) {
+    size_t n_floats = (size_t)s.n_chunk * (size_t)s.n_vocab;
+    s.kept = calloc(n_floats, sizeof *s.kept);
+    s.expected = calloc(n_floats, sizeof *s.expected);
+    s.kld = calloc((size_t)s.n_scored, sizeof *s.kld);
+    s.test.step_ms = calloc((size_t)s.n_scored, sizeof *s.test.step_ms);
+    s.test.cap_steps = s.n_scored;
+    if (!s.kept || !s.expected || !s.kld || !s.test.step_ms) {
         close_scorer(&s);
-        cli_say("out of memory for the scores of %zu tokens", n_scored);
+        cli_say("out of memory for the scores of %lld tokens", (long long)s.n_scored);
         return CLI_NO_ROOM;
     }
-    kvass_context_options reference = eval_reference_options(opt);
-    kvass_status status = open_side(&s.test, model, opt, &err);
-    if (status == KVASS_OK) {
-        status = open_side(&s.reference, model, &reference, &err);
-    }
+    kvass_status status = open_sides(&s, model, &err);
     for (size_t i = 0; i < text->n_windows && status == KVASS_OK; i++) {
         status = score_window(&s, &text->windows[i], decode, &err);
     }
+    eval_progress(opts, NULL, 0, 0);
     if (status == KVASS_OK) {
         summarise(&s);
     }

@@ -25,7 +25,7 @@ static bool add_id(eval_text *text, int32_t id)
     return true;
 }
 
-static bool add_window(eval_text *text, int32_t n, int64_t n_bytes)
+static bool add_window(eval_text *text, int32_t n, int32_t first, int64_t n_bytes)
 {
     if (text->n_windows == text->cap_windows) {
         size_t cap = text->cap_windows * 2 + 64;
@@ -36,7 +36,7 @@ static bool add_window(eval_text *text, int32_t n, int64_t n_bytes)
         text->windows = grown;
         text->cap_windows = cap;
     }
-    text->windows[text->n_windows++] = (eval_window){.n = n, .n_bytes = n_bytes};
+    text->windows[text->n_windows++] = (eval_window){.n = n, .first = first, .n_bytes = n_bytes};
     return true;
 }
 
@@ -47,39 +47,61 @@ static int64_t piece_bytes(const kvass_tokenizer *tok, int32_t id)
     return (int64_t)n;
 }
 
-/* Encode one piece of text and lay it out in windows. The bytes of a piece are shared out by its
- * tokens' own bytes; what a tokenizer adds or drops at the beginning of a text stays with the last
- * window. */
-static int add_piece(eval_text *text, const kvass_tokenizer *tok, int32_t bos, int32_t n_ctx,
-                     const char *bytes, size_t n_bytes)
+/* Where text becomes windows. */
+typedef struct layout {
+    eval_text *text;
+    const eval_split *split;
+    const kvass_tokenizer *tok;
+    int32_t bos, n_ctx;
+} layout;
+
+/* Lay ids[n_ids], which stand for `left` bytes, out in windows. The bytes are shared out by the
+ * tokens' own; what a tokenizer adds or drops at the beginning of a text stays with the last
+ * window. A window too short to have a scored token is left out. */
+static bool add_windows(const layout *l, const int32_t *ids, size_t n_ids, int64_t left)
 {
-    cli_ids ids;
-    int code = cli_encode(tok, bytes, n_bytes, NULL, &ids);
-    if (code != CLI_OK) {
-        return code;
-    }
     bool ok = true;
-    int64_t left = (int64_t)n_bytes;
-    for (size_t at = 0; ok && at < ids.n;) {
+    int32_t first = l->split->score_from;
+    for (size_t at = 0; ok && at < n_ids;) {
         int32_t n = 0;
-        int64_t window_bytes = 0;
-        if (bos >= 0) {
-            ok = add_id(text, bos);
-            n++;
-        } else { /* the first token has nothing before it that could predict it */
-            ok = add_id(text, ids.data[at]);
-            left -= piece_bytes(tok, ids.data[at++]);
+        int64_t n_bytes = 0;
+        size_t n_before = l->text->n_ids;
+        if (l->bos >= 0) {
+            ok = add_id(l->text, l->bos);
             n++;
         }
         /* n_ctx positions are fed; the last of them predicts one more token */
-        for (; ok && n <= n_ctx && at < ids.n; n++, at++) {
-            ok = add_id(text, ids.data[at]);
-            window_bytes += piece_bytes(tok, ids.data[at]);
+        for (; ok && (n <= l->n_ctx || l->split->stream) && at < n_ids; n++, at++) {
+            int64_t piece = piece_bytes(l->tok, ids[at]);
+            ok = add_id(l->text, ids[at]);
+            n_bytes += n < first ? 0 : piece;
+            left -= n < first ? piece : 0;
         }
-        window_bytes = at == ids.n || window_bytes > left ? left : window_bytes;
-        left -= window_bytes;
-        ok = ok && add_window(text, n, window_bytes);
+        n_bytes = at == n_ids || n_bytes > left ? left : n_bytes;
+        left -= n_bytes;
+        if (n > first) {
+            ok = ok && add_window(l->text, n, first, n_bytes);
+        } else {
+            l->text->n_ids = n_before;
+        }
     }
+    return ok;
+}
+
+static int add_piece(const layout *l, const char *bytes, size_t n_bytes)
+{
+    cli_ids ids;
+    int code = cli_encode(l->tok, bytes, n_bytes, NULL, &ids);
+    if (code != CLI_OK) {
+        return code;
+    }
+    int64_t left = (int64_t)n_bytes, n_special = l->bos >= 0;
+    if (l->split->n_tokens > 0 && (int64_t)ids.n + n_special > l->split->n_tokens) {
+        for (ids.n = 0, left = 0; (int64_t)ids.n + n_special < l->split->n_tokens; ids.n++) {
+            left += piece_bytes(l->tok, ids.data[ids.n]);
+        }
+    }
+    bool ok = add_windows(l, ids.data, ids.n, left);
     free(ids.data);
     if (!ok) {
         cli_say("out of memory for the text's tokens");
@@ -89,8 +111,7 @@ static int add_piece(eval_text *text, const kvass_tokenizer *tok, int32_t bos, i
 
 /* Stories stand between single newlines (those with no newline beside them); the first piece is cut
  * off anywhere and dropped. */
-static int add_stories(eval_text *text, const kvass_tokenizer *tok, int32_t bos, int32_t n_ctx,
-                       const char *bytes, size_t n_bytes)
+static int add_stories(const layout *l, const char *bytes, size_t n_bytes)
 {
     size_t start = 0;
     bool first = true;
@@ -102,8 +123,7 @@ static int add_stories(eval_text *text, const kvass_tokenizer *tok, int32_t bos,
         }
         size_t n = i - start;
         if (!first && n >= STORY_LEAST) {
-            int code =
-                add_piece(text, tok, bos, n_ctx, bytes + start, n < STORY_MOST ? n : STORY_MOST);
+            int code = add_piece(l, bytes + start, n < STORY_MOST ? n : STORY_MOST);
             if (code != CLI_OK) {
                 return code;
             }
@@ -132,19 +152,17 @@ int eval_text_open(eval_text *text, const cli_prompt *source, const eval_split *
         bytes += n - split->tail_bytes;
         n = split->tail_bytes;
     }
-    code = split->stories ? add_stories(text, tok, bos, n_ctx, bytes, n)
-                          : add_piece(text, tok, bos, n_ctx, bytes, n);
+    const layout l = {text, split, tok, bos, n_ctx};
+    code = split->stories ? add_stories(&l, bytes, n) : add_piece(&l, bytes, n);
     if (code != CLI_OK) {
         return code;
     }
     const int32_t *ids = text->ids;
-    int64_t n_scored = 0;
     for (size_t i = 0; i < text->n_windows; i++) {
         text->windows[i].ids = ids;
         ids += text->windows[i].n;
-        n_scored += text->windows[i].n - 1;
     }
-    if (n_scored == 0) {
+    if (text->n_windows == 0) {
         cli_say("the text is too short: nothing to score");
         return CLI_USAGE;
     }

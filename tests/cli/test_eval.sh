@@ -1,6 +1,7 @@
 # eval: its sums by another way, its windows, its fields.
 . "${ROOT:?}/tests/cli/lib.sh" || exit 99
 need_model
+export KVASS_THREADS=1
 
 text="Once upon a time there was a little girl. She liked to play in the garden with her dog."
 printf '%s' "$text" >"$work/text"
@@ -15,12 +16,21 @@ expect 0 "${k[@]}" --json --kv-type f32
 json 'd["kld_mean"] == d["kld_max"] == 0 and d["same_top"] == 1 and d["ppl_ratio"] == 1'
 json 'd["policy"] == "full"' \
     'd["k_type"] == d["v_type"] == "f32"' \
-    'd["tokens_scored"] == d["tokens_seen"]'
+    'd["tokens_scored"] == d["tokens_seen"]' \
+    'd["path"] == "prefill"' \
+    'd["kld_floor"] < 1e-9' \
+    'd["pages_touched"] > 0'
 cp "$out" "$work/f32.json"
 
 # a window is approximate, and says what it costs; one as wide as the text costs nothing
 expect 0 "${k[@]}" --json --kv-type f32 --path decode --window 4 --sinks 1
 json 'd["policy"] == "window" and d["kld_mean"] > 0 and d["bytes_per_token"] == 0'
+json 'd["window"] == 4 and d["sinks"] == 1 and d["positions"] == "original"'
+# an approximate cache is scored token by token unless told otherwise
+expect 0 "${k[@]}" --json --window 4
+json 'd["path"] == "decode" and d["decode_tok_s"] > 0'
+expect 0 "${k[@]}" --json --window 4 --path prefill
+json 'd["path"] == "prefill"'
 expect 0 "${k[@]}" --json --kv-type f32 --path decode --window 100000 -c 256
 json 'd["kld_max"] < 1e-6 and d["evicted_tokens"] == 0'
 expect 0 "${k[@]}" --json --kv-type f32 --kv-share pairs
@@ -30,8 +40,8 @@ expect 0 "${k[@]}" --json --cache window --window sqrt
 # every field of a measurement, whether it was measured or not
 json 'set("""policy k_type v_type n_ctx budget tokens_seen bytes_reserved bytes_used bytes_touched
     bytes_per_token index_bytes cold_bytes bits_per_byte ppl ppl_ratio kld_mean kld_p99 kld_max
-    same_top needle_kept prefill_tok_s decode_tok_s decode_p50_ms decode_p99_ms recomputed_tokens
-    evicted_tokens pages_touched threads seed model_fingerprint""".split()) <= set(d)'
+    kld_floor same_top needle_kept prefill_tok_s decode_tok_s decode_p50_ms decode_p99_ms
+    recomputed_tokens evicted_tokens pages_touched threads seed model_fingerprint""".split()) <= set(d)'
 
 # bits per byte again, from the logits
 expect 0 "$KVASS" generate -m "$model" --json -n 0 "$text"
@@ -75,6 +85,29 @@ json 'd["bytes_scored"] == 20'
 expect_in 0 "$work/text" "$KVASS" eval -m "$model" --json
 json "d['bytes_scored'] == ${#text}"
 
+# a part of each window is read, not scored: the bits of all of it are those of its parts
+bits() {
+    python3 -c 'import json, sys
+d = json.load(open(sys.argv[1]))
+print(d["bits_per_byte"] * d["bytes_scored"], d["tokens_scored"], d["bytes_scored"])' "$out"
+}
+expect 0 "${k[@]}" --json --kv-type f32
+all=$(bits)
+expect 0 "${k[@]}" --json --kv-type f32 --tokens 9
+head=$(bits)
+expect 0 "${k[@]}" --json --kv-type f32 --score-from 9
+tail=$(bits)
+json 'd["prefill_tok_s"] > 0'
+python3 -c 'import sys
+all, head, tail = ([float(x) for x in s.split()] for s in sys.argv[1:])
+sys.exit(any(abs(a - h - t) > 1e-3 for a, h, t in zip(all, head, tail)) or head[1] != 8)
+' "$all" "$head" "$tail" || fail "parts do not add up: $all: $head, $tail"
+expect 0 "${k[@]}" --json --kv-type f32 --score-from 9 --path decode
+json 'd["prefill_tok_s"] > 0 and d["decode_tok_s"] > 0' \
+    'd["tokens_seen"] == d["tokens_scored"] + 8'
+expect 2 "${k[@]}" --score-from 1000
+says "nothing to score"
+
 # stories: the first piece is dropped, short ones are left out, 800 bytes of each are scored
 story=$(printf 'Tom had a red ball and he liked it very much. %.0s' $(seq 12))
 {
@@ -89,4 +122,52 @@ expect 2 "$KVASS" eval -m "$model" --split stories -f "$work/text"
 says "nothing to score"
 expect 2 "$KVASS" eval -m "$model" --split storis -f "$work/text"
 says "did you mean 'stories'?"
+
+# a stream beyond the trained context: flat memory, a level, nothing to compare with
+for i in $(seq 60); do printf '%s ' "$text"; done >"$work/long"
+stream=("$KVASS" eval -m "$model" -f "$work/long" --json --stream --window 28)
+expect 0 "${stream[@]}" --tokens 1100 --sinks 4 --positions cache
+json 'd["tokens_seen"] == 1099 and d["kld_mean"] is None and d["path"] == "decode"' \
+    'len(d["stream"]["parts"]) == 10 and d["stream"]["sampled"] == 256' \
+    'max(x["bytes_used"] for x in d["stream"]["parts"]) <= d["bytes_touched"]' \
+    'd["stream"]["parts"][9]["bytes_used"] <= 2 * d["stream"]["parts"][1]["bytes_used"]' \
+    '0.3 < d["stream"]["anew_ratio"] < 3' \
+    'd["evicted_tokens"] >= 1099 - 28 - 4 - 64'
+expect 0 "${stream[@]}" --tokens 200 --path prefill --batch 32
+json 'd["path"] == "prefill" and d["prefill_tok_s"] > 0 and d["decode_tok_s"] is None'
+expect 2 "${stream[@]}" --needle
+says "--stream"
+
+# a needle: the full cache keeps all of it; where no chain of layers reaches it, nothing is kept
+needle=("$KVASS" eval -m "$model" -f "$work/long" --json --needle --tokens 100 -c 64)
+expect 0 "${needle[@]}" --kv-type f32
+json 'not d["needle"]["testable"] or abs(d["needle_kept"] - 1) < 1e-5'
+expect 0 "${needle[@]}" --kv-type f32 --window 3
+json 'all(abs(x["gain"]) < 1e-5 for x in d["needle"]["depths"][:2])' 'd["path"] == "decode"'
+expect 2 "$KVASS" eval -m "$model" -f "$work/text" --needle
+says "do not fill the context"
+expect 2 "${needle[@]}" -c 8
+says "too short"
+
+# recall: exact answers by distance; where the full cache knows none, nothing can be said
+cat >"$work/questions" <<'LINES'
+{"distance": 3, "prompt": "One two three four. One two three", "answer": " four"}
+{"distance": 9, "prompt": "One two three four. One two three", "answer": " zebra"}
+LINES
+recall=("$KVASS" eval -m "$model" --recall)
+expect 0 "${recall[@]}" "$work/questions" --json
+json 'd["recall"]["n"] == 2 and [x["distance"] for x in d["recall"]["distances"]] == [3, 9]' \
+    'd["recall"]["exact"] == d["recall"]["full_exact"] <= 1' \
+    'd["recall"]["distances"][1]["exact"] == 0'
+grep zebra "$work/questions" >"$work/zebra"
+expect 0 "${recall[@]}" "$work/zebra"
+grep -q "not testable" "$out" || fail "no word: $(cat "$out")"
+expect 4 "${recall[@]}" "$work/questions" -c 9
+says "do not fit"
+printf '{"prompt": "a"}\n' >"$work/bad"
+expect 2 "${recall[@]}" "$work/bad"
+says "line 1"
+printf '\n' >"$work/bad"
+expect 2 "${recall[@]}" "$work/bad"
+says "no question"
 finish
