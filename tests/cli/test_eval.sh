@@ -41,7 +41,8 @@ expect 0 "${k[@]}" --json --cache window --window sqrt
 json 'set("""policy k_type v_type n_ctx budget tokens_seen bytes_reserved bytes_used bytes_touched
     bytes_per_token index_bytes cold_bytes bits_per_byte ppl ppl_ratio kld_mean kld_p99 kld_max
     kld_floor same_top needle_kept prefill_tok_s decode_tok_s decode_p50_ms decode_p99_ms
-    recomputed_tokens evicted_tokens pages_touched threads seed model_fingerprint""".split()) <= set(d)'
+    recomputed_tokens evicted_tokens pages_touched threads seed
+    model_fingerprint""".split()) <= set(d)'
 
 # bits per byte again, from the logits
 expect 0 "$KVASS" generate -m "$model" --json -n 0 "$text"
