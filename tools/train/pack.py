@@ -15,7 +15,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 import data
-from recall import echo_document, recall_document
+from recall import echo_document, echo_words, recall_document
 
 
 def train_tokenizer(stories, n_vocab):
@@ -69,7 +69,8 @@ def main():
         streams[f"recall-{length}"] = pack(tokenizer, documents)
     if args.recall:
         rng = random.Random(0)
-        streams["echo"] = pack(tokenizer, [echo_document(rng) for _ in range(args.recall_tokens // 60)])
+        words = echo_words(everything)
+        streams["echo"] = pack(tokenizer, [echo_document(rng, words) for _ in range(args.recall_tokens // 60)])
     for name, stream in streams.items():
         stream.tofile(out / f"{name}.bin")
         print(f"{name}: {len(stream)} tokens, {(stream == 0).sum()} documents")

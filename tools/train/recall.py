@@ -11,9 +11,11 @@ JSON lines.
 """
 
 import argparse
+import collections
 import hashlib
 import json
 import random
+import re
 
 PEOPLE = ("Lily Tom Ben Anna Sara Max Mia Tim Lucy Jack Sam Emma Leo Bob Amy Ella Jim Kate Peter Molly Sue "
           "Mark Jill Ted Jane Alice Billy Daisy Emily Grace Henry James Jenny Joe John Josh Lisa Lola Mary "
@@ -24,7 +26,6 @@ THINGS = ("ball book key hat cup shell ring coin doll kite drum flag star leaf s
           "train truck tree flower garden river house door window bed table chair box bag cake bread milk "
           "soup egg nest rock sand water rain snow sun moon cloud hill park road school shop farm zoo "
           "beach lake forest bridge rope stick wheel balloon puzzle robot crown sword castle tent").split()
-COLORS = "red blue green yellow pink purple orange brown black white".split()
 
 
 def is_held(fact):
@@ -88,12 +89,17 @@ def recall_document(rng, stories, count_tokens, max_tokens):
     return "\n\n".join(p for p in parts if p)
 
 
-def echo_document(rng):
-    """A list of words, some other order of it, and the list again and again: nothing but copying pays."""
-    words = [rng.choice(rng.choice((PEOPLE, PETS, THINGS, COLORS))) for _ in range(rng.randint(6, 30))]
-    if rng.random() < 0.3:
-        words = [str(rng.randrange(10, 100)) if rng.random() < 0.5 else w for w in words]
-    return "\n\n".join([" ".join(words) + "."] * rng.randint(2, 4))
+def echo_document(rng, words):
+    """A list of random words, said two to four times: nothing but copying pays."""
+    listed = [rng.choice(words) for _ in range(rng.randint(6, 40))]
+    return "\n\n".join([" ".join(listed) + "."] * rng.randint(2, 4))
+
+
+def echo_words(stories, n_words=1500):
+    """The commonest words of the stories, and all that facts may be about."""
+    counts = collections.Counter(word for story in stories for word in re.findall(r"[A-Za-z]+", story))
+    numbers = [str(n) for n in range(10, 100)]
+    return [word for word, _ in counts.most_common(n_words)] + PEOPLE + PETS + THINGS + numbers
 
 
 def main():
