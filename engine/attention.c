@@ -8,6 +8,13 @@ bool kvass_attn_is_decode(const kvass_context *ctx, const kvass_run *run)
     return run->phase == KVASS_DECODE || ctx->deterministic;
 }
 
+kv_fresh kvass_run_fresh(const kvass_context *ctx, const kvass_block *block, const kvass_run *run)
+{
+    int32_t kv_dim = kvass_kv_dim(&ctx->model->config);
+    size_t at = (size_t)run->first_row * (size_t)kv_dim;
+    return (kv_fresh){block->k + at, block->v + at, kv_dim};
+}
+
 static int32_t pinned_segments(kv_view view)
 {
     return (view.n_pinned + KVASS_SEGMENT_ROWS - 1) / KVASS_SEGMENT_ROWS;

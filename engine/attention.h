@@ -25,6 +25,9 @@ void kvass_attn_prefill(kvass_context *ctx, int32_t member, const kvass_block *b
 /* Whether a run's rows take the decode path. */
 bool kvass_attn_is_decode(const kvass_context *ctx, const kvass_run *run);
 
+/* The chunk's unquantized rows of a run, as the layer's owner left them. */
+kv_fresh kvass_run_fresh(const kvass_context *ctx, const kvass_block *block, const kvass_run *run);
+
 /* The segments that `view` touches, in order: how many, and the i-th one. */
 int32_t kvass_attn_n_segments(kv_view view);
 int32_t kvass_attn_segment(kv_view view, int32_t i);

@@ -20,9 +20,13 @@ typedef struct decode_item {
     const float *q_pinned; /* the same as pinned keys see it */
     float *ao;             /* [n_group, head_dim] */
     const void *keys, *values;
-    const kv_span *spans;
+    const kv_span *spans; /* of what is read from pages */
     int32_t n_spans;
     kv_view view;
+    int32_t exact_from; /* visible positions from here on are read from the tail */
+    const kv_seq *kv;
+    kv_fresh fresh;
+    int32_t kv_head;
 } decode_item;
 
 int32_t kvass_attn_split_items(int32_t n_threads)
@@ -53,6 +57,32 @@ static bool clip(kv_span span, int32_t s, kv_span *part)
     return true;
 }
 
+/* Visible exact rows at or after *pos inside segment s; false if there are none. *pos is set to
+ * their first position. */
+static bool next_exact(const kvass_context *ctx, const kvass_block *block, const decode_item *item,
+                       int32_t s, int32_t *pos, kv_exact *rows)
+{
+    int32_t end = (s + 1) * KVASS_SEGMENT_ROWS;
+    kv_view view = item->view;
+    int32_t hi = *pos < view.n_pinned ? view.n_pinned : view.hi;
+    if (*pos >= view.n_pinned && *pos < view.lo) {
+        *pos = view.lo;
+    }
+    hi = hi < end ? hi : end;
+    if (*pos >= hi) {
+        return false;
+    }
+    *rows = kv_tail_rows(&ctx->pool, item->kv, &item->fresh, block->owner, item->kv_head, *pos, hi);
+    return true;
+}
+
+/* where the exact rows of segment s begin to be looked for */
+static int32_t exact_begin(const decode_item *item, int32_t s)
+{
+    int32_t lo = s * KVASS_SEGMENT_ROWS;
+    return item->exact_from > lo ? item->exact_from : lo;
+}
+
 static void attend_segment(const kvass_context *ctx, const kvass_block *block,
                            const decode_item *item, int32_t s, float *scores, segment_result r)
 {
@@ -68,6 +98,14 @@ static void attend_segment(const kvass_context *ctx, const kvass_block *block,
                            scores + n, KVASS_SEGMENT_ROWS);
             n += part.n_rows;
         }
+    }
+    kv_exact exact;
+    for (int32_t pos = exact_begin(item, s); next_exact(ctx, block, item, s, &pos, &exact);
+         pos += exact.n_rows) {
+        const float *q = pos < item->view.n_pinned ? item->q_pinned : item->q;
+        k->kv_dot_f32(q, n_group, head_dim, exact.k, exact.n_rows, block->layer->spec.attn_scale,
+                      scores + n, KVASS_SEGMENT_ROWS);
+        n += exact.n_rows;
     }
     for (int32_t g = 0; g < n_group; g++) {
         float *row = scores + (size_t)g * KVASS_SEGMENT_ROWS;
@@ -87,6 +125,21 @@ static void attend_segment(const kvass_context *ctx, const kvass_block *block,
             n += part.n_rows;
         }
     }
+    for (int32_t pos = exact_begin(item, s); next_exact(ctx, block, item, s, &pos, &exact);
+         pos += exact.n_rows) {
+        k->kv_acc_f32(scores + n, KVASS_SEGMENT_ROWS, n_group, head_dim, exact.v, exact.n_rows,
+                      r.out);
+        n += exact.n_rows;
+    }
+}
+
+/* the part of a view that lies in pages: positions before exact_from */
+static kv_view paged_view(kv_view view, int32_t exact_from)
+{
+    view.n_pinned = view.n_pinned < exact_from ? view.n_pinned : exact_from;
+    view.lo = view.lo < exact_from ? view.lo : exact_from;
+    view.hi = view.hi < exact_from ? view.hi : exact_from;
+    return view;
 }
 
 static void merge_segment(const kvass_context *ctx, segment_result all, segment_result one)
@@ -118,7 +171,9 @@ static decode_item item_of(kvass_context *ctx, int32_t member, const kvass_block
     size_t at = (size_t)row * (size_t)kvass_q_dim(c) +
                 (size_t)kv_head * (size_t)ctx->n_group * (size_t)c->head_dim;
     kv_view view = block->retain->view(&block->policy, ctx->pos[row]);
-    int32_t n = kv_seq_spans(&ctx->pool, ctx->runs[ctx->run_of_row[row]].kv, block->owner, view,
+    int32_t exact_from = kv_exact_from(&ctx->pool.dims, ctx->pos[row]);
+    const kvass_run *run = &ctx->runs[ctx->run_of_row[row]];
+    int32_t n = kv_seq_spans(&ctx->pool, run->kv, block->owner, paged_view(view, exact_from),
                              scratch->spans);
     n = ctx->select->pick(ctx->q + at, ctx->n_group, c->head_dim, scratch->spans, n,
                           scratch->picked);
@@ -131,6 +186,10 @@ static decode_item item_of(kvass_context *ctx, int32_t member, const kvass_block
         .spans = scratch->picked,
         .n_spans = n,
         .view = view,
+        .exact_from = exact_from,
+        .kv = run->kv,
+        .fresh = kvass_run_fresh(ctx, block, run),
+        .kv_head = kv_head,
     };
 }
 

@@ -2,7 +2,8 @@
  * matrix products with a softmax between them.
  * An item is (run, KV head, block of 64 rows), dealt to the team; K and V of a segment are loaded
  * through the store once for the n_group query heads that read them. What a row may not see gets
- * weight zero; its score is never used, so no infinities arise.
+ * weight zero; its score is never used, so no infinities arise. Where the store quantizes full
+ * pages, a block ends where the exact rows that its queries read begin anew.
  */
 #include "engine/attention.h"
 
@@ -23,6 +24,7 @@ typedef struct prefill_item {
     const kvass_run *run;
     int32_t kv_head;
     int32_t row, n_rows; /* rows of the chunk */
+    int32_t exact_from;  /* positions from here on are read from the tail */
 } prefill_item;
 
 static int32_t min_of(int32_t a, int32_t b)
@@ -56,14 +58,21 @@ static void load_tile(const kvass_context *ctx, kvass_thread_scratch *scratch,
     const void *keys = kv_pool_key_range(&ctx->pool, block->owner, item->kv_head);
     const void *values = kv_pool_value_range(&ctx->pool, block->owner, item->kv_head);
     const tile_part *parts[2] = {&tile->pinned, &tile->moving};
+    kv_fresh fresh = kvass_run_fresh(ctx, block, item->run);
     for (int32_t p = 0; p < 2; p++) {
-        kv_view view = {.lo = parts[p]->begin, .hi = parts[p]->end};
+        int32_t paged_end = max_of(parts[p]->begin, min_of(parts[p]->end, item->exact_from));
+        kv_view view = {.lo = parts[p]->begin, .hi = paged_end};
         int32_t n = kv_seq_spans(&ctx->pool, item->run->kv, block->owner, view, scratch->spans);
         for (int32_t i = 0; i < n; i++) {
             kv_span span = scratch->spans[i];
             size_t at = (size_t)(parts[p]->at + span.pos - parts[p]->begin) * (size_t)head_dim;
             store->key.load(&ctx->kernels, keys, span, head_dim, scratch->keys + at);
             store->value.load(&ctx->kernels, values, span, head_dim, scratch->values + at);
+        }
+        if (paged_end < parts[p]->end) {
+            size_t at = (size_t)(parts[p]->at + paged_end - parts[p]->begin) * (size_t)head_dim;
+            kv_tail_load(&ctx->pool, item->run->kv, &fresh, block->owner, item->kv_head, paged_end,
+                         parts[p]->end, scratch->keys + at, scratch->values + at);
         }
     }
 }
@@ -177,6 +186,17 @@ static void attend_block(kvass_context *ctx, int32_t member, const kvass_block *
     }
 }
 
+/* rows of a block that begins at row r of a run: all of them read the same rows exactly */
+static int32_t block_rows(const kvass_context *ctx, const kvass_run *run, int32_t r)
+{
+    int32_t n = min_of(run->n_rows - r, KVASS_PREFILL_ROWS);
+    if (ctx->pool.dims.has_tail) {
+        int32_t next = KV_PAGE_ROWS - (run->pos + r + 1) % KV_PAGE_ROWS;
+        n = min_of(n, next);
+    }
+    return n;
+}
+
 void kvass_attn_prefill(kvass_context *ctx, int32_t member, const kvass_block *block)
 {
     int32_t n_kv_heads = ctx->model->config.n_kv_heads, n = 0;
@@ -185,11 +205,12 @@ void kvass_attn_prefill(kvass_context *ctx, int32_t member, const kvass_block *b
         if (kvass_attn_is_decode(ctx, run)) {
             continue;
         }
-        for (int32_t r = 0; r < run->n_rows; r += KVASS_PREFILL_ROWS) {
+        for (int32_t r = 0, n_rows; r < run->n_rows; r += n_rows) {
+            n_rows = block_rows(ctx, run, r);
             for (int32_t kv_head = 0; kv_head < n_kv_heads; kv_head++, n++) {
                 if (n % ctx->team.n_threads == member) {
-                    prefill_item item = {run, kv_head, run->first_row + r,
-                                         min_of(run->n_rows - r, KVASS_PREFILL_ROWS)};
+                    int32_t exact_from = kv_exact_from(&ctx->pool.dims, run->pos + r);
+                    prefill_item item = {run, kv_head, run->first_row + r, n_rows, exact_from};
                     attend_block(ctx, member, block, &item);
                 }
             }

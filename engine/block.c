@@ -217,12 +217,34 @@ static void rotate_and_append(kvass_context *ctx, int32_t member, const kvass_bl
         }
         if (rope && block->writes_cache) {
             size_t at = (size_t)row * (size_t)(rope->spec.n_rot / 2);
-            ctx->kernels.rope(ctx->k + kv_at, 1, head_dim, rope->spec.n_rot, rope->cos + at,
+            ctx->kernels.rope(block->k + kv_at, 1, head_dim, rope->spec.n_rot, rope->cos + at,
                               rope->sin + at);
         }
         if (block->writes_cache) {
             kv_seq_put(&ctx->pool, ctx->runs[ctx->run_of_row[row]].kv, block->owner, kv_head,
-                       ctx->pos[row], ctx->k + kv_at, ctx->v + kv_at);
+                       ctx->pos[row], block->k + kv_at, block->v + kv_at);
+        }
+    }
+}
+
+/* Where the store quantizes full pages: those that the chunk's rows have filled, dealt to the team.
+ * Later rows of the chunk read them so. */
+static void seal_pages(kvass_context *ctx, int32_t member, const kvass_block *block)
+{
+    int32_t n_kv_heads = ctx->model->config.n_kv_heads, item = 0;
+    kvass_thread_scratch *scratch = &ctx->scratch[member];
+    for (int32_t i = 0; i < ctx->n_runs; i++) {
+        const kvass_run *run = &ctx->runs[i];
+        kv_fresh fresh = kvass_run_fresh(ctx, block, run);
+        int32_t page, end;
+        kv_tail_full_pages(run->kv, &page, &end);
+        for (; page < end; page++) {
+            for (int32_t kv_head = 0; kv_head < n_kv_heads; kv_head++, item++) {
+                if (item % ctx->team.n_threads == member) {
+                    kv_tail_seal(&ctx->pool, run->kv, &fresh, block->owner, kv_head, page,
+                                 scratch->keys, scratch->values);
+                }
+            }
         }
     }
 }
@@ -268,8 +290,8 @@ bool kvass_block_run(kvass_context *ctx, int32_t member, const kvass_block *bloc
     poll_cancel(ctx, member);
     kvass_linear_run(ctx, member, &l->wq, ctx->xn, n_rows, ctx->q); /* q[n_rows, q_dim] */
     if (block->writes_cache) {
-        kvass_linear_run(ctx, member, &l->wk, ctx->xn, n_rows, ctx->k); /* k[n_rows, kv_dim] */
-        kvass_linear_run(ctx, member, &l->wv, ctx->xn, n_rows, ctx->v); /* v[n_rows, kv_dim] */
+        kvass_linear_run(ctx, member, &l->wk, ctx->xn, n_rows, block->k); /* k[n_rows, kv_dim] */
+        kvass_linear_run(ctx, member, &l->wv, ctx->xn, n_rows, block->v); /* v[n_rows, kv_dim] */
     }
     kvass_team_barrier(&ctx->team);
     if (ctx->cancelled) {
@@ -282,6 +304,10 @@ bool kvass_block_run(kvass_context *ctx, int32_t member, const kvass_block *bloc
     }
     rotate_and_append(ctx, member, block);
     kvass_team_barrier(&ctx->team);
+    if (ctx->pool.dims.has_tail && block->writes_cache) {
+        seal_pages(ctx, member, block);
+        kvass_team_barrier(&ctx->team);
+    }
 
     kvass_attention(ctx, member, block); /* ao[n_rows, q_dim] */
     kvass_team_barrier(&ctx->team);

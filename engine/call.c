@@ -260,6 +260,22 @@ kvass_status kvass_context_run_prefix(kvass_context *ctx, kvass_error *err)
     return status;
 }
 
+kvass_status kvass_context_refill(kvass_seq *seq, int32_t n_tokens, kvass_error *err)
+{
+    kvass_context *ctx = seq->ctx;
+    call_rows call = {.seq = seq, .tokens = seq->tokens + seq->n_tokens, .phase = KVASS_PREFILL};
+    call.n = n_tokens - seq->n_tokens;
+    kvass_status status = KVASS_OK;
+    if (call.n > 0) {
+        ctx->n_logits_out = 0;
+        ctx->lone_logits = NULL;
+        status = run_cached(ctx, &call, true, err);
+        ctx->recomputed_tokens += seq->n_tokens - ctx->n_prefix;
+        seq->has_logits = false;
+    }
+    return status;
+}
+
 /* Nothing is kept: one run's whole past and its new rows go through the full-sequence path, from an
  * empty transient cache. The sequence changes only when all of it is done. */
 static kvass_status recompute_run(kvass_context *ctx, const call_rows *call, const kvass_run *run,

@@ -59,6 +59,8 @@ static kvass_status bind_blocks(kvass_context *ctx, const kvass_context_options 
         block->retain = kv_retain_of(&block->policy);
         block->writes_cache = owner == l;
         block->owner = block->writes_cache ? n_owners++ : ctx->blocks[owner].owner;
+        block->k = ctx->kept[block->owner].k ? ctx->kept[block->owner].k : ctx->k;
+        block->v = ctx->kept[block->owner].v ? ctx->kept[block->owner].v : ctx->v;
         for (int32_t i = 0; i < ctx->n_ropes && block->layer->spec.rope.n_rot > 0; i++) {
             if (kvass_rope_same(&block->layer->spec.rope, &ctx->ropes[i].spec)) {
                 block->rope = i;

@@ -48,6 +48,7 @@ typedef struct kvass_block {
     int32_t rope;      /* index into the context's rope tables, -1 = none */
     int32_t owner;     /* the pool's index of the layer whose rows it reads */
     bool writes_cache; /* it is its own owner */
+    float *k, *v;      /* [n_batch, kv_dim]: where its owner leaves the running chunk's rows */
     kv_policy policy;  /* what its queries see */
     const kv_retain_ops *retain;
     /* positions in the cache: a query further on looks at pinned keys from here; -1 = off */
@@ -61,6 +62,11 @@ typedef struct kvass_rope_table {
     double *freqs;    /* freqs[n_rot/2] */
     float *cos, *sin; /* [n_batch, n_rot/2] */
 } kvass_rope_table;
+
+/* K and V of the running chunk in a layer whose rows other layers read, too, and read exactly. */
+typedef struct kvass_kept_rows {
+    float *k, *v; /* [n_batch, kv_dim]; NULL where nobody does */
+} kvass_kept_rows;
 
 /* Rows of one sequence in the running chunk: rows first_row .. first_row+n_rows-1 stand at
  * positions pos .. pos+n_rows-1. */
@@ -126,6 +132,7 @@ struct kvass_context {
     float *q, *ao;            /* [n_batch, q_dim] */
     float *q_pinned;          /* [n_batch, q_dim]: q as pinned keys see it; NULL when the same */
     float *k, *v;             /* [n_batch, kv_dim] */
+    kvass_kept_rows *kept;    /* kept[n_owners]: in place of k and v where later layers need them */
     float *h, *h_gate;        /* [n_batch, ffn_dim] */
     float *logits;            /* [n_logits, n_vocab]: of the last call, in row order */
     int32_t n_logits_out;     /* rows of logits that are valid */
@@ -157,6 +164,8 @@ void kvass_context_carve(kvass_context *ctx, kvass_arena *arena);
 
 /* call.c: run the meta tokens and prefix_tokens into ctx->prefix. */
 kvass_status kvass_context_run_prefix(kvass_context *ctx, kvass_error *err);
+/* call.c: fill seq, which holds the prefix alone, from its own tokens[n_tokens] again. */
+kvass_status kvass_context_refill(kvass_seq *seq, int32_t n_tokens, kvass_error *err);
 
 /* Dimensions derived from the model. */
 static inline int32_t kvass_q_dim(const kvass_config *c)

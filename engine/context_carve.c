@@ -100,6 +100,21 @@ static void carve_ropes(kvass_context *ctx, kvass_arena *arena)
     }
 }
 
+static void carve_kept_rows(kvass_context *ctx, kvass_arena *arena)
+{
+    int32_t kv_dim = kvass_kv_dim(&ctx->model->config);
+    ctx->kept = kvass_arena_take(arena, (size_t)ctx->pool.dims.n_owners, sizeof *ctx->kept);
+    for (int32_t i = 0; i < ctx->pool.dims.n_owners; i++) {
+        if (ctx->pool.dims.has_tail && ctx->owners[i].shared) {
+            float *k = take_floats(arena, ctx->n_batch, kv_dim);
+            float *v = take_floats(arena, ctx->n_batch, kv_dim);
+            if (ctx->kept) {
+                ctx->kept[i] = (kvass_kept_rows){k, v};
+            }
+        }
+    }
+}
+
 static void carve_rows(kvass_context *ctx, kvass_arena *arena)
 {
     const kvass_config *c = &ctx->model->config;
@@ -119,6 +134,7 @@ static void carve_rows(kvass_context *ctx, kvass_arena *arena)
         ctx->positions == KVASS_POSITIONS_CACHE ? take_floats(arena, n, kvass_q_dim(c)) : NULL;
     ctx->k = take_floats(arena, n, kvass_kv_dim(c));
     ctx->v = take_floats(arena, n, kvass_kv_dim(c));
+    carve_kept_rows(ctx, arena);
     ctx->h = take_floats(arena, n, c->ffn_dim);
     ctx->h_gate = take_floats(arena, n, c->ffn_dim);
     /* a lone wanted row goes straight into its sequence */

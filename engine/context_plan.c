@@ -191,6 +191,16 @@ static kvass_status fit_budget(kvass_context *ctx, const kvass_context_options *
     return KVASS_OK;
 }
 
+/* whether another layer reads layer l's rows */
+static bool is_shared(const kvass_model *model, const kvass_context_options *o, int32_t l)
+{
+    bool shared = false;
+    for (int32_t reader = l + 1; reader < model->config.n_layers; reader++) {
+        shared = shared || kvass_context_owner(model, o, reader) == l;
+    }
+    return shared;
+}
+
 /* the pool: which layers own rows, and pages for every sequence and the prefix they share */
 static kvass_status plan_pool(kvass_context *ctx, const kvass_context_options *o, kvass_error *err)
 {
@@ -199,7 +209,8 @@ static kvass_status plan_pool(kvass_context *ctx, const kvass_context_options *o
     *dims = (kv_dims){.n_kv_heads = c->n_kv_heads,
                       .head_dim = c->head_dim,
                       .n_ctx = c->n_meta + o->n_ctx,
-                      .n_batch = o->n_batch};
+                      .n_batch = o->n_batch,
+                      .has_tail = kv_store_get(o->store)->has_tail};
     ctx->owners = calloc((size_t)c->n_layers, sizeof *ctx->owners);
     if (!ctx->owners) {
         return kvass_fail_nomem(err, (size_t)c->n_layers * sizeof *ctx->owners, "layer plans");
@@ -211,6 +222,7 @@ static kvass_status plan_pool(kvass_context *ctx, const kvass_context_options *o
         }
         kv_owner *owner = &ctx->owners[dims->n_owners++];
         kv_owner_plan(owner, dims, kvass_context_policy(ctx->model, o, l));
+        owner->shared = is_shared(ctx->model, o, l);
         int64_t n_pages = n_seqs * owner->n_entries;
         n_pages += ctx->keeps_rows ? kv_pages_for(c->n_meta + o->n_prefix) : 0;
         if (n_pages > INT32_MAX / 64) {

@@ -192,8 +192,17 @@ typedef enum kvass_share {
 
 typedef enum kvass_store {
     KVASS_STORE_F32, /* the oracle */
-    KVASS_STORE_F16  /* the default */
+    KVASS_STORE_F16, /* the default */
+    KVASS_STORE_Q8,  /* 8.5 bits a value: blocks of 32 along a row share a scale. Approximate */
+    KVASS_STORE_Q4   /* 5 bits a value: keys share minimum and step per channel of a page, values
+                      * per block of 32 along a row. Approximate.
+                      * q8 and q4 quantize full pages of 32 positions; a query reads at least the
+                      * newest 32 positions exactly, out of 128 rows that each sequence keeps in
+                      * f32. What it reads depends on positions alone, so every path agrees */
 } kvass_store;
+
+/* "f32", "f16", "q8", "q4"; "?" for a value outside the enum. */
+KVASS_API const char *kvass_store_name(kvass_store store);
 
 typedef enum kvass_select {
     KVASS_SELECT_ALL /* a query reads every retained position it may see */
@@ -460,7 +469,8 @@ typedef struct kvass_cache_dims {
 } kvass_cache_dims;
 KVASS_API kvass_cache_dims kvass_cache_dims_default(void);
 
-/* One timeline of keys and values, page by page. INVALID, NOMEM. */
+/* One timeline of keys and values, page by page. INVALID, NOMEM; UNSUPPORTED for q8 and q4, where
+ * what is read depends on the query's position. */
 KVASS_API kvass_status kvass_cache_open(kvass_cache **out, const kvass_cache_dims *dims,
                                         kvass_error *err);
 KVASS_API void kvass_cache_close(kvass_cache **cache);

@@ -111,11 +111,18 @@ kvass_status kvass_seq_truncate(kvass_seq *seq, int32_t n_tokens, kvass_error *e
                           "cannot cut to %d tokens: %d to %d can be kept", n_tokens,
                           kvass_seq_can_truncate(seq), seq->n_tokens);
     }
-    if (seq->ctx->keeps_rows) {
-        kv_seq_truncate(&seq->ctx->pool, &seq->kv, seq->ctx->n_meta + n_tokens);
+    kvass_context *ctx = seq->ctx;
+    int32_t n_rows = ctx->n_meta + n_tokens;
+    seq->has_logits = false;
+    if (ctx->keeps_rows && !kv_tail_reaches(&ctx->pool, &seq->kv, n_rows)) {
+        return_rows(seq);
+        begin(seq);
+        return kvass_context_refill(seq, n_tokens, err);
+    }
+    if (ctx->keeps_rows) {
+        kv_seq_truncate(&ctx->pool, &seq->kv, n_rows);
     }
     seq->n_tokens = n_tokens;
-    seq->has_logits = false;
     return KVASS_OK;
 }
 

@@ -50,8 +50,8 @@ static void print_table(const bench_result *r)
 {
     (void)printf("model %s (%s, %s), cpu %s, %s, %d threads, kv %s, load %.2f, kvass %s %s\n",
                  r->info.path, r->info.format, r->dtype, r->cpu, r->isa, (int)r->n_threads,
-                 r->args->opts.context.store == KVASS_STORE_F32 ? "f32" : "f16", r->load_average,
-                 kvass_version(), KVASS_COMMIT);
+                 kvass_store_name(r->args->opts.context.store), r->load_average, kvass_version(),
+                 KVASS_COMMIT);
     (void)printf("in the time: %s; medians of %d repetitions\n\n", in_the_time, r->args->reps);
     (void)printf("| context |   prefill ms | prefill tok/s | cached ms/tok | cached tok/s "
                  "| uncached ms/tok | uncached tok/s | uncached / cached | uncached / prefill "
@@ -114,11 +114,11 @@ static void print_csv(const bench_result *r)
         print_quoted(r->info.path);
         (void)printf(",%s,%s,", r->info.format, r->dtype);
         print_quoted(r->cpu);
-        (void)printf(
-            ",%s,%d,%s,%s,%d,%d,%d,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,", r->isa, (int)r->n_threads,
-            r->args->opts.context.store == KVASS_STORE_F32 ? "f32" : "f16",
-            bench_mode_name(row->mode), (int)row->n_ctx_before, (int)row->n_gen, row->n_reps,
-            row->mean, row->sd, row->median, row->p5, row->p95, row->ms_per_token);
+        (void)printf(",%s,%d,%s,%s,%d,%d,%d,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,", r->isa,
+                     (int)r->n_threads, kvass_store_name(r->args->opts.context.store),
+                     bench_mode_name(row->mode), (int)row->n_ctx_before, (int)row->n_gen,
+                     row->n_reps, row->mean, row->sd, row->median, row->p5, row->p95,
+                     row->ms_per_token);
         if (row->mode == BENCH_PREFILL) {
             (void)printf("%.6g", prefill_ms(row));
         }
@@ -131,15 +131,15 @@ static void print_csv(const bench_result *r)
 
 static json_t *run_document(const bench_result *r)
 {
-    return json_pack(
-        "{s:i, s:o, s:s, s:s, s:s, s:o, s:s, s:i, s:s, s:b, s:o, s:s, s:s, s:I}", "schema_version",
-        SCHEMA_VERSION, "model", cli_json_text(r->info.path, strlen(r->info.path)), "family",
-        r->info.family, "format", r->info.format, "dtype", r->dtype, "cpu",
-        cli_json_text(r->cpu, strlen(r->cpu)), "isa", r->isa, "threads", (int)r->n_threads,
-        "kv_type", r->args->opts.context.store == KVASS_STORE_F32 ? "f32" : "f16", "deterministic",
-        (int)r->args->opts.context.deterministic, "load_average", cli_json_real(r->load_average, 2),
-        "time_includes", in_the_time, "commit", KVASS_COMMIT, "peak_rss_bytes",
-        (json_int_t)cli_peak_bytes());
+    return json_pack("{s:i, s:o, s:s, s:s, s:s, s:o, s:s, s:i, s:s, s:b, s:o, s:s, s:s, s:I}",
+                     "schema_version", SCHEMA_VERSION, "model",
+                     cli_json_text(r->info.path, strlen(r->info.path)), "family", r->info.family,
+                     "format", r->info.format, "dtype", r->dtype, "cpu",
+                     cli_json_text(r->cpu, strlen(r->cpu)), "isa", r->isa, "threads",
+                     (int)r->n_threads, "kv_type", kvass_store_name(r->args->opts.context.store),
+                     "deterministic", (int)r->args->opts.context.deterministic, "load_average",
+                     cli_json_real(r->load_average, 2), "time_includes", in_the_time, "commit",
+                     KVASS_COMMIT, "peak_rss_bytes", (json_int_t)cli_peak_bytes());
 }
 
 static json_t *row_document(const bench_row *row)

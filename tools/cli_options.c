@@ -117,7 +117,7 @@ static error_t parse_context(int key, char *arg, struct argp_state *state)
     static const char *const retains[] = {"full", "none", "window"};
     static const char *const positions[] = {"original", "cache"};
     static const char *const shares[] = {"model", "pairs"};
-    static const char *const stores[] = {"f32", "f16"};
+    static const char *const stores[] = {"f32", "f16", "q8", "q4"};
     static const char *const isas[] = {"scalar", "avx2", "auto"};
     static const uint32_t isa_masks[] = {KVASS_ISA_SCALAR, KVASS_ISA_AVX2, ~(uint32_t)0};
     cli_options *opts = state->input;
@@ -134,7 +134,7 @@ static error_t parse_context(int key, char *arg, struct argp_state *state)
         opts->cache_given = true;
         return 0;
     case KEY_KV_TYPE:
-        ctx->store = (kvass_store)cli_choice(state, "--kv-type", arg, stores, 2);
+        ctx->store = (kvass_store)cli_choice(state, "--kv-type", arg, stores, 4);
         return 0;
     case KEY_KV_BUDGET:
         ctx->kv_budget = (size_t)cli_int(state, "--kv-budget", arg, 1, INT64_MAX);
@@ -180,7 +180,7 @@ static const struct argp_option context_options[] = {
     {"batch", KEY_BATCH, "N", 0, "tokens per prefill chunk", 1},
     {"isa", KEY_ISA, "NAME", 0, "kernels: auto, avx2 or scalar", 1},
     {"cache", KEY_CACHE, "POLICY", 0, "what is retained: full, window or none", 2},
-    {"kv-type", KEY_KV_TYPE, "TYPE", 0, "how keys and values are stored: f16 or f32", 2},
+    {"kv-type", KEY_KV_TYPE, "TYPE", 0, "how keys and values are stored: f16, f32, q8 or q4", 2},
     {"kv-budget", KEY_KV_BUDGET, "BYTES", 0, "most bytes the cache may reserve", 2},
     {"window", KEY_WINDOW, "N", 0, "the newest N tokens; sqrt: 4 times the root of the context", 2},
     {"sinks", KEY_SINKS, "N", 0, "the first N tokens stay, too", 2},

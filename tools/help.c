@@ -14,7 +14,7 @@
     "      --cache POLICY   full, window, or none: recompute everything at each step\n"            \
     "      --window N|sqrt  the newest N tokens; with --sinks N the first N, too\n"                \
     "      --positions HOW  of sinks: original, cache; --kv-share HOW: model, pairs\n"             \
-    "      --kv-type TYPE   how keys and values are stored: f16 (default) or f32\n"                \
+    "      --kv-type TYPE   keys and values stored as f16 (default), f32, q8 or q4\n"              \
     "      --kv-budget N    most bytes the cache may reserve\n"                                    \
     "      --batch N        tokens per prefill chunk (default 512)\n"                              \
     "      --deterministic  the same bits on every path\n"                                         \

@@ -31,15 +31,23 @@ static void carve(kvass_cache *cache, const kv_dims *dims)
 
 static kvass_status check_dims(const kvass_cache_dims *d, kvass_error *err)
 {
+    const kv_store_ops *store = kv_store_get(d->store);
     enum { MAX_LAYERS = 1024, MAX_HEADS = 1 << 16, MAX_HEAD_DIM = 1 << 16, MAX_CTX = 1 << 24 };
     if (d->n_layers < 1 || d->n_layers > MAX_LAYERS || d->n_kv_heads < 1 ||
         d->n_kv_heads > MAX_HEADS || d->head_dim < 1 || d->head_dim > MAX_HEAD_DIM ||
-        d->n_ctx < 1 || d->n_ctx > MAX_CTX || !kv_store_get(d->store)) {
+        d->n_ctx < 1 || d->n_ctx > MAX_CTX || !store) {
         return kvass_fail(err, KVASS_INVALID, "CACHE_DIMS",
                           "n_layers %d (1 to %d), n_kv_heads %d (1 to %d), head_dim %d (1 to %d), "
                           "n_ctx %d (1 to %d) or store %d is out of range",
                           d->n_layers, MAX_LAYERS, d->n_kv_heads, MAX_HEADS, d->head_dim,
                           MAX_HEAD_DIM, d->n_ctx, MAX_CTX, (int)d->store);
+    }
+    if (store->has_tail) {
+        return kvass_fail(
+            err, KVASS_UNSUPPORTED, "CACHE_STORE",
+            "a cache alone stores f32 or f16: what a query reads of %s depends on its "
+            "position, which only a context knows",
+            store->name);
     }
     return KVASS_OK;
 }
@@ -60,7 +68,7 @@ kvass_status kvass_cache_open(kvass_cache **out, const kvass_cache_dims *given, 
     if (!cache) {
         return kvass_fail_nomem(err, sizeof *cache, "a cache");
     }
-    kv_dims dims = {d.n_layers, d.n_kv_heads, d.head_dim, d.n_ctx, d.n_ctx};
+    kv_dims dims = {d.n_layers, d.n_kv_heads, d.head_dim, d.n_ctx, d.n_ctx, false};
     cache->owners = calloc((size_t)d.n_layers, sizeof *cache->owners);
     if (!cache->owners) {
         status =

@@ -21,7 +21,11 @@
 #include "engine/base/error.h"
 #include "engine/kernels/kernels.h"
 
-enum { KV_PAGE_ROWS = 32 };
+enum {
+    KV_PAGE_ROWS = 32,
+    KV_EXACT_ROWS = 32, /* newest positions, at least, that a query reads unquantized */
+    KV_TAIL_ROWS = 128  /* rows that a sequence keeps unquantized; see tail.c */
+};
 
 /* Positions a query at some position may see: [0, n_pinned) and [lo, hi), n_pinned <= lo <= hi. */
 typedef struct kv_view {
@@ -54,13 +58,14 @@ typedef struct kv_retain_ops {
 } kv_retain_ops;
 
 /* One direction of a store: how pages of K (or of V) are written and read. `range` is the start of
- * a head's pages; rows are counted as in kv_span. */
+ * a head's pages; rows are counted as in kv_span. A store writes row by row (put), or a page at a
+ * time when it is full (seal); the other is NULL. */
 typedef struct kv_codec {
     size_t (*page_bytes)(int32_t head_dim);
-    /* write x[head_dim] into one row of an open page */
+    /* write x[head_dim] into one row */
     void (*put)(const kvass_kernels *k, void *range, int32_t row, int32_t head_dim, const float *x);
-    /* encode a page that is now full; nothing for f32 and f16 */
-    void (*seal)(const kvass_kernels *k, void *range, int32_t page, int32_t head_dim);
+    /* write rows[32, head_dim] as a page */
+    void (*seal)(void *range, int32_t page, int32_t head_dim, const float *rows);
     /* scores[g*ld + j] = scale * q[g, head_dim] . rows[j], g < n_q */
     void (*dot)(const kvass_kernels *k, const void *range, kv_span span, const float *q,
                 int32_t n_q, int32_t head_dim, float scale, float *scores, int32_t ld);
@@ -74,6 +79,7 @@ typedef struct kv_codec {
 
 typedef struct kv_store_ops {
     const char *name;
+    bool has_tail; /* pages are sealed, and a sequence keeps its newest rows exact beside them */
     kv_codec key, value;
 } kv_store_ops;
 
@@ -86,7 +92,7 @@ typedef struct kv_select_ops {
 } kv_select_ops;
 
 extern const kv_retain_ops kv_retain_full, kv_retain_window;
-extern const kv_store_ops kv_store_f32, kv_store_f16;
+extern const kv_store_ops kv_store_f32, kv_store_f16, kv_store_q8, kv_store_q4;
 extern const kv_select_ops kv_select_all;
 
 /* The retain functions that a layer's policy asks for. */
@@ -102,6 +108,7 @@ typedef struct kv_dims {
     int32_t n_kv_heads, head_dim;
     int32_t n_ctx;   /* positions one sequence can hold */
     int32_t n_batch; /* rows that one forward appends at most */
+    bool has_tail;   /* of the store */
 } kv_dims;
 
 /* The pages of one owner layer. */
@@ -110,6 +117,7 @@ typedef struct kv_owner {
     const kv_retain_ops *retain;
     int32_t n_pages;   /* for all sequences together */
     int32_t n_entries; /* page table entries of one sequence: pages it can hold at once */
+    bool shared;       /* other layers read its rows, too */
     /* bookkeeping, carved */
     int32_t n_free;
     int32_t *refs;        /* refs[n_pages]: page tables that hold this page */
@@ -166,10 +174,27 @@ typedef struct kv_seq {
     int32_t n_reserved; /* further positions that have pages */
     int32_t **pages;    /* pages[n_owners][n_entries]: pinned pages, then the others in turn */
     int32_t *first;     /* first[n_owners]: oldest page held behind the pinned ones */
+    float *tail;        /* [n_owners, n_kv_heads, 2, KV_TAIL_ROWS, head_dim], see tail.c; or NULL */
+    int32_t tail_skip;  /* position - tail_skip, modulo KV_TAIL_ROWS, is a row's place in it */
+    int32_t tail_low;   /* the oldest position that it holds */
 } kv_seq;
+
+/* K and V of the rows that the running forward appends to one sequence, unquantized:
+ * k[n_reserved, ld], where KV head h begins at column h * head_dim. */
+typedef struct kv_fresh {
+    const float *k, *v;
+    int32_t ld;
+} kv_fresh;
+
+/* n_rows rows of one KV head, one after another: k[n_rows, head_dim], v likewise */
+typedef struct kv_exact {
+    const float *k, *v;
+    int32_t n_rows;
+} kv_exact;
 
 /* Where the table of an owner layer keeps logical page i (positions 32i ..), one that it holds. */
 int32_t *kv_seq_entry(const kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t i);
+
 int32_t kv_max_spans(const kv_pool *pool); /* spans that kv_seq_spans can yield at most */
 void kv_seq_carve(kv_seq *seq, const kv_dims *dims, const kv_owner *owners, kvass_arena *arena);
 
@@ -182,7 +207,8 @@ bool kv_reserve(kv_pool *pool, kv_seq *const *seqs, const int32_t *n_new, int32_
 /* Pages for n more rows behind those already reserved of a lone sequence, whose pool has room for
  * them. */
 void kv_seq_extend(kv_pool *pool, kv_seq *seq, int32_t n);
-/* Write k[head_dim], v[head_dim] of one head at a reserved position. */
+/* Write k[head_dim], v[head_dim] of one head at a reserved position; where the store has a tail,
+ * only there. */
 void kv_seq_put(kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t kv_head, int32_t pos,
                 const float *k, const float *v);
 /* n of the reserved rows are now part of the sequence; pages that no later query sees go home.
@@ -197,6 +223,35 @@ void kv_seq_fork(kv_pool *pool, kv_seq *dst, const kv_seq *src);
 void kv_seq_truncate(kv_pool *pool, kv_seq *seq, int32_t n_rows);
 /* The lowest n_rows that leaves what the next query must see. */
 int32_t kv_seq_can_truncate(const kv_pool *pool, const kv_seq *seq);
+
+/* ---- the exact tail (tail.c) ----------------------------------------------------------------- */
+
+/* The first position that a query at q_pos reads unquantized; those before lie in sealed pages.
+ * INT32_MAX where the store has no tail. It depends on the position alone. */
+int32_t kv_exact_from(const kv_dims *dims, int32_t q_pos);
+/* Bytes of one sequence's tail. */
+size_t kv_tail_bytes(const kv_dims *dims);
+/* Write a row into the tail, if it will be among the newest when the forward ends. */
+void kv_tail_put(const kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t kv_head,
+                 int32_t pos, const float *k, const float *v);
+/* Exact rows from pos on, before hi: as many as lie together. */
+kv_exact kv_tail_rows(const kv_pool *pool, const kv_seq *seq, const kv_fresh *fresh, int32_t owner,
+                      int32_t kv_head, int32_t pos, int32_t hi);
+/* keys[hi - lo, head_dim] and values likewise = exact rows [lo, hi) */
+void kv_tail_load(const kv_pool *pool, const kv_seq *seq, const kv_fresh *fresh, int32_t owner,
+                  int32_t kv_head, int32_t lo, int32_t hi, float *keys, float *values);
+/* Pages [*begin, *end) of the sequence are filled by its reserved rows and can be sealed. */
+void kv_tail_full_pages(const kv_seq *seq, int32_t *begin, int32_t *end);
+/* Quantize such a page; keys[32, head_dim] and values[32, head_dim] are scratch. */
+void kv_tail_seal(const kv_pool *pool, const kv_seq *seq, const kv_fresh *fresh, int32_t owner,
+                  int32_t kv_head, int32_t page, float *keys, float *values);
+/* n_reserved rows become part of the sequence, or are forgotten. */
+void kv_tail_commit(kv_seq *seq);
+void kv_tail_rollback(kv_seq *seq);
+/* dst gets what src keeps. */
+void kv_tail_copy(const kv_pool *pool, kv_seq *dst, const kv_seq *src);
+/* Whether the exact rows that a query at n_rows reads are all there. */
+bool kv_tail_reaches(const kv_pool *pool, const kv_seq *seq, int32_t n_rows);
 
 /* Where the positions of `view` lie, as spans in order; out has room for kv_max_spans().
  * Neighbouring pages merge. Returns the number of spans. */

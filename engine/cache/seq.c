@@ -51,6 +51,9 @@ void kv_seq_carve(kv_seq *seq, const kv_dims *dims, const kv_owner *owners, kvas
             seq->pages[i] = table;
         }
     }
+    if (dims->has_tail) {
+        seq->tail = kvass_arena_take(arena, kv_tail_bytes(dims), 1);
+    }
 }
 
 /* the page that the next row of seq goes into if it is partly filled, else -1 */
@@ -169,30 +172,16 @@ void kv_seq_put(kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t kv_head
                 const float *k, const float *v)
 {
     assert(pos >= seq->n_rows && pos < seq->n_rows + seq->n_reserved);
+    if (pool->dims.has_tail) {
+        kv_tail_put(pool, seq, owner, kv_head, pos, k, v);
+        return;
+    }
     int32_t head_dim = pool->dims.head_dim;
     int32_t page = *entry(pool, seq, owner, pos / KV_PAGE_ROWS);
     int32_t row = page * KV_PAGE_ROWS + pos % KV_PAGE_ROWS;
     const kv_store_ops *store = pool->store;
     store->key.put(pool->kernels, kv_pool_key_range(pool, owner, kv_head), row, head_dim, k);
     store->value.put(pool->kernels, kv_pool_value_range(pool, owner, kv_head), row, head_dim, v);
-}
-
-/* encode the pages that rows [seq->n_rows, seq->n_rows + n) have filled */
-static void seal_full_pages(kv_pool *pool, kv_seq *seq, int32_t n)
-{
-    int32_t head_dim = pool->dims.head_dim;
-    int32_t begin = seq->n_rows / KV_PAGE_ROWS, end = (seq->n_rows + n) / KV_PAGE_ROWS;
-    for (int32_t owner = 0; owner < pool->dims.n_owners; owner++) {
-        for (int32_t kv_head = 0; kv_head < pool->dims.n_kv_heads; kv_head++) {
-            void *keys = kv_pool_key_range(pool, owner, kv_head);
-            void *values = kv_pool_value_range(pool, owner, kv_head);
-            for (int32_t i = begin; i < end; i++) {
-                int32_t page = *entry(pool, seq, owner, i);
-                pool->store->key.seal(pool->kernels, keys, page, head_dim);
-                pool->store->value.seal(pool->kernels, values, page, head_dim);
-            }
-        }
-    }
 }
 
 /* pages [begin, end) of one owner layer go home */
@@ -226,7 +215,10 @@ int32_t kv_seq_commit(kv_pool *pool, kv_seq *seq, int32_t n)
 {
     int32_t n_dropped = 0;
     assert(n <= seq->n_reserved);
-    seal_full_pages(pool, seq, n);
+    if (pool->dims.has_tail) {
+        assert(n == seq->n_reserved);
+        kv_tail_commit(seq);
+    }
     seq->n_rows += n;
     seq->n_reserved -= n;
     for (int32_t owner = 0; owner < pool->dims.n_owners; owner++) {
@@ -251,6 +243,9 @@ void kv_seq_rollback(kv_pool *pool, kv_seq *seq)
 {
     return_from(pool, seq, seq->n_rows);
     seq->n_reserved = 0;
+    if (pool->dims.has_tail) {
+        kv_tail_rollback(seq);
+    }
 }
 
 /* share pages [begin, end) of one owner layer */
@@ -275,6 +270,9 @@ void kv_seq_fork(kv_pool *pool, kv_seq *dst, const kv_seq *src)
         dst->first[owner] = src->first[owner];
     }
     dst->n_rows = src->n_rows;
+    if (pool->dims.has_tail) {
+        kv_tail_copy(pool, dst, src);
+    }
 }
 
 int32_t kv_seq_can_truncate(const kv_pool *pool, const kv_seq *seq)
@@ -297,6 +295,10 @@ void kv_seq_truncate(kv_pool *pool, kv_seq *seq, int32_t n_rows)
     seq->n_rows = n_rows;
     for (int32_t owner = 0; n_rows == 0 && owner < pool->dims.n_owners; owner++) {
         seq->first[owner] = 0;
+    }
+    if (n_rows == 0) {
+        seq->tail_skip = 0;
+        seq->tail_low = 0;
     }
 }
 

@@ -17,14 +17,6 @@ static void put(const kvass_kernels *k, void *range, int32_t row, int32_t head_d
     k->narrow_f16(x, head_dim, (uint16_t *)range + (size_t)row * (size_t)head_dim);
 }
 
-static void seal(const kvass_kernels *k, void *range, int32_t page, int32_t head_dim)
-{
-    (void)k;
-    (void)range;
-    (void)page;
-    (void)head_dim;
-}
-
 static void dot(const kvass_kernels *k, const void *range, kv_span span, const float *q,
                 int32_t n_q, int32_t head_dim, float scale, float *scores, int32_t ld)
 {
@@ -46,6 +38,6 @@ static void load(const kvass_kernels *k, const void *range, kv_span span, int32_
 
 #define CODEC                                                                                      \
     {                                                                                              \
-        page_bytes, put, seal, dot, acc, load                                                      \
+        .page_bytes = page_bytes, .put = put, .dot = dot, .acc = acc, .load = load                 \
     }
 const kv_store_ops kv_store_f16 = {.name = "f16", .key = CODEC, .value = CODEC};

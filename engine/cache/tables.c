@@ -14,8 +14,18 @@ const kv_store_ops *kv_store_get(kvass_store store)
         return &kv_store_f32;
     case KVASS_STORE_F16:
         return &kv_store_f16;
+    case KVASS_STORE_Q8:
+        return &kv_store_q8;
+    case KVASS_STORE_Q4:
+        return &kv_store_q4;
     }
     return NULL;
+}
+
+const char *kvass_store_name(kvass_store store)
+{
+    const kv_store_ops *ops = kv_store_get(store);
+    return ops ? ops->name : "?";
 }
 
 const kv_select_ops *kv_select_get(kvass_select select)

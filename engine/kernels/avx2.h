@@ -19,6 +19,7 @@
 /* The parts of kvass_kernels_fill_avx2() that live in files of their own. */
 void kvass_avx2_fill_matmul(kvass_kernels *k);
 void kvass_avx2_fill_cache(kvass_kernels *k);
+void kvass_avx2_fill_kv_quant(kvass_kernels *k);
 
 /* A matmul entry for m >= 2, with the bits of the entry for m = 1; see avx2_panel.c. */
 void kvass_avx2_matmul_panel(kvass_dtype dtype, const void *w, size_t row_bytes, int32_t n_in,

@@ -17,6 +17,22 @@
 
 #include "engine/base/tensor.h"
 
+/* Quantized cache rows come in blocks of 32 along head_dim, the last or only one shorter. A block of
+ * n 4-bit values takes (n+1)/2 bytes: value i is the low half of byte i, value (n+1)/2 + i the high
+ * half. */
+enum { KVASS_KV_BLOCK = 32 };
+
+static inline int32_t kvass_kv_blocks(int32_t head_dim)
+{
+    return (head_dim + KVASS_KV_BLOCK - 1) / KVASS_KV_BLOCK;
+}
+
+/* bytes of a row of 4-bit values */
+static inline int32_t kvass_kv_nibble_bytes(int32_t head_dim)
+{
+    return head_dim / KVASS_KV_BLOCK * (KVASS_KV_BLOCK / 2) + (head_dim % KVASS_KV_BLOCK + 1) / 2;
+}
+
 typedef struct kvass_kernels {
     const char *name; /* of the best instruction set in it: "scalar", "avx2" */
 
@@ -88,6 +104,25 @@ typedef struct kvass_kernels {
     void (*kv_acc_f16)(const float *w, int32_t ld_w, int32_t n_q, int32_t head_dim,
                        const uint16_t *rows, int32_t n_rows, float *out);
 
+    /* The same sums over quantized rows, n_blocks = kvass_kv_blocks(head_dim), scales in f16:
+     * q8          rows[j, d] = scales[j, d/32] * values[j, d]; values[n_rows, head_dim],
+     *             scales[n_rows, n_blocks]
+     * kv_dot_q4   rows[j, d] = minima[d] + steps[d] * nibble[j, d]; minima[head_dim],
+     *             steps[head_dim]
+     * kv_acc_q4   rows[j, d] = minima[j, d/32] + steps[j, d/32] * nibble[j, d];
+     *             minima[n_rows, n_blocks], steps likewise */
+    void (*kv_dot_q8)(const float *q, int32_t n_q, int32_t head_dim, const int8_t *values,
+                      const uint16_t *scales, int32_t n_rows, float scale, float *scores,
+                      int32_t ld_scores);
+    void (*kv_acc_q8)(const float *w, int32_t ld_w, int32_t n_q, int32_t head_dim,
+                      const int8_t *values, const uint16_t *scales, int32_t n_rows, float *out);
+    void (*kv_dot_q4)(const float *q, int32_t n_q, int32_t head_dim, const uint8_t *nibbles,
+                      const uint16_t *minima, const uint16_t *steps, int32_t n_rows, float scale,
+                      float *scores, int32_t ld_scores);
+    void (*kv_acc_q4)(const float *w, int32_t ld_w, int32_t n_q, int32_t head_dim,
+                      const uint8_t *nibbles, const uint16_t *minima, const uint16_t *steps,
+                      int32_t n_rows, float *out);
+
     /* c[m, n] = alpha * a[m, k] . b[n, k]^T + beta * c; row strides lda, ldb, ldc. beta 0 ignores
      * c.
      * OpenBLAS where built with it: call it inside the team only (see team.h); its bits may
@@ -108,6 +143,7 @@ kvass_kernels kvass_kernels_get(uint32_t mask);
 
 /* Each implementation file's part of kvass_kernels_get. */
 void kvass_kernels_fill_scalar(kvass_kernels *k);
+void kvass_scalar_fill_kv_quant(kvass_kernels *k); /* called by the one above */
 void kvass_kernels_fill_avx2(kvass_kernels *k);
 void kvass_kernels_fill_gemm(kvass_kernels *k); /* gemm_blas.c, or gemm_own.c without BLAS */
 

@@ -417,4 +417,5 @@ static const kvass_kernels table = {
 void kvass_kernels_fill_scalar(kvass_kernels *k)
 {
     *k = table; /* gemm_nt and gemm_nn come from kvass_kernels_fill_gemm */
+    kvass_scalar_fill_kv_quant(k);
 }

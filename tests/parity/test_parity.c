@@ -127,11 +127,20 @@ static void paths_agree_f16(void **state)
     compare_paths(KVASS_STORE_F16, false, true); /* in order, it is the f32 test with other bytes */
 }
 
+static void paths_agree_quantized(void **state)
+{
+    (void)state;
+    compare_paths(KVASS_STORE_Q8, false, false);
+    compare_paths(KVASS_STORE_Q4, false, true);
+}
+
 static void deterministic_is_bit_equal(void **state)
 {
     (void)state;
     compare_paths(KVASS_STORE_F32, true, true);
     compare_paths(KVASS_STORE_F16, true, false);
+    compare_paths(KVASS_STORE_Q8, true, true);
+    compare_paths(KVASS_STORE_Q4, true, false);
 }
 
 /* threads, and the order of pages, leave every path's bits alone */
@@ -190,6 +199,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(paths_agree_f32),
         cmocka_unit_test(paths_agree_f16),
+        cmocka_unit_test(paths_agree_quantized),
         cmocka_unit_test(deterministic_is_bit_equal),
         cmocka_unit_test(threads_change_no_bit),
     };

@@ -44,7 +44,7 @@ static int32_t random_below(int32_t n)
 
 static void carve(void)
 {
-    kv_dims dims = {N_OWNERS, N_KV_HEADS, HEAD_DIM, N_CTX, N_BATCH};
+    kv_dims dims = {N_OWNERS, N_KV_HEADS, HEAD_DIM, N_CTX, N_BATCH, false};
     for (int32_t i = 0; i < N_OWNERS; i++) {
         kv_owner_plan(&owners[i], &dims, (kv_policy){N_PINNED, i == 1 ? window : 0});
         owners[i].n_pages = N_PAGES;
