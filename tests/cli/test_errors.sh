@@ -8,7 +8,7 @@ expect 2 "${k[@]}" --cache ful x
 says "did you mean 'full'? Known: full, none, window"
 expect 2 "${k[@]}" --cache topk x
 says "unknown value 'topk'; known: full, none, window"
-expect 2 "${k[@]}" --kv-type q8 x
+expect 2 "${k[@]}" --kv-type q5 x
 says "--kv-type"
 expect 2 "${k[@]}" --isa sse2 x
 says "--isa"
