@@ -5,6 +5,7 @@
  */
 #include "engine/context.h"
 #include "engine/forward.h"
+#include "engine/reuse.h"
 
 #include <string.h>
 
@@ -159,7 +160,11 @@ static kvass_status chunk_reserve(kvass_context *ctx, kvass_error *err)
         ctx->call_kv[i] = ctx->runs[i].kv;
         ctx->call_counts[i] = ctx->runs[i].n_rows;
     }
-    if (!kv_reserve(&ctx->pool, ctx->call_kv, ctx->call_counts, ctx->n_runs)) {
+    bool fits = kv_reserve(&ctx->pool, ctx->call_kv, ctx->call_counts, ctx->n_runs);
+    while (!fits && kvass_reuse_release(ctx)) {
+        fits = kv_reserve(&ctx->pool, ctx->call_kv, ctx->call_counts, ctx->n_runs);
+    }
+    if (!fits) {
         return kvass_fail(err, KVASS_BUDGET, "KV_PAGES",
                           "%d more positions do not fit the cache's %zu bytes", ctx->n_rows,
                           ctx->pool.reserved);
@@ -229,6 +234,9 @@ static kvass_status check_pages(kvass_context *ctx, kvass_error *err)
         }
     }
     if (ctx->keeps_rows) {
+        fits = kv_can_reserve(&ctx->pool, ctx->call_kv, ctx->call_counts, ctx->n_call_runs);
+    }
+    while (!fits && kvass_reuse_release(ctx)) {
         fits = kv_can_reserve(&ctx->pool, ctx->call_kv, ctx->call_counts, ctx->n_call_runs);
     }
     if (!fits) {

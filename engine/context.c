@@ -156,6 +156,7 @@ void kvass_context_get_usage(const kvass_context *ctx, kvass_cache_usage *usage)
     kv_pool_get_usage(&ctx->pool, usage);
     usage->recomputed_tokens = ctx->recomputed_tokens;
     usage->evicted_tokens = ctx->evicted_tokens;
+    usage->reused_tokens = ctx->reused_tokens;
     if (!ctx->keeps_rows) {
         usage->bytes_per_token = 0; /* only its id is kept */
         usage->bytes_transient = ctx->transient_bytes;

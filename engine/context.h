@@ -89,6 +89,16 @@ typedef struct kvass_thread_scratch {
     float *max, *sum;     /* [n_group + 1, 64] */
 } kvass_thread_scratch;
 
+/* A closed sequence whose pages wait for one that begins alike. */
+typedef struct kvass_retired {
+    kv_seq kv;
+    int32_t n_pages;   /* full pages; 0 = nothing is here */
+    int32_t n_matched; /* of them, equal to the text being looked for */
+    int32_t *tokens;   /* tokens[n_ctx] */
+    uint64_t *hashes;  /* hashes[n_pages]: of each page and all before it */
+    int64_t last_use;
+} kvass_retired;
+
 struct kvass_context {
     const kvass_model *model;
     kvass_kernels kernels;
@@ -107,9 +117,13 @@ struct kvass_context {
     kvass_arena arena;
     kv_owner *owners; /* owners[n_owners] of the pool */
     kv_pool pool;
-    kv_seq prefix;           /* meta tokens and prefix: what every sequence begins with */
-    int32_t *prefix_tokens;  /* prefix_tokens[n_prefix] */
-    kvass_seq *seqs;         /* seqs[n_seqs] */
+    kv_seq prefix;          /* meta tokens and prefix: what every sequence begins with */
+    int32_t *prefix_tokens; /* prefix_tokens[n_prefix] */
+    kvass_seq *seqs;        /* seqs[n_seqs] */
+    kvass_retired *retired; /* retired[n_reuse] */
+    int32_t n_reuse;
+    int64_t reuse_clock;
+    uint64_t (*reuse_hash)(uint64_t parent, const int32_t *tokens, int32_t n); /* for tests */
     kv_seq transient;        /* the rows of the sequence being recomputed, where nothing is kept */
     kvass_block *blocks;     /* blocks[n_layers] */
     kvass_rope_table *ropes; /* ropes[n_ropes] */
@@ -146,7 +160,7 @@ struct kvass_context {
     int32_t n_call_runs;
     kv_seq **call_kv;     /* call_kv[n_seqs] */
     int32_t *call_counts; /* call_counts[n_seqs] */
-    int64_t recomputed_tokens, evicted_tokens;
+    int64_t recomputed_tokens, evicted_tokens, reused_tokens;
     size_t transient_bytes;
 };
 

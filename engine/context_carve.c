@@ -2,6 +2,7 @@
 #include "engine/attention.h"
 #include "engine/context.h"
 #include "engine/linear.h"
+#include "engine/reuse.h"
 #include "engine/rope.h"
 
 static float *take_floats(kvass_arena *arena, int32_t rows, int32_t columns)
@@ -64,6 +65,9 @@ static void carve_seqs(kvass_context *ctx, kvass_arena *arena)
         if (ctx->seqs) {
             ctx->seqs[i] = seq;
         }
+    }
+    if (ctx->keeps_rows) {
+        kvass_reuse_carve(ctx, arena);
     }
     kv_seq_carve(ctx->keeps_rows ? &ctx->prefix : &ctx->transient, &ctx->pool.dims, ctx->owners,
                  arena);

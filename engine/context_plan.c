@@ -6,6 +6,7 @@
 
 #include "engine/base/options.h"
 #include "engine/context.h"
+#include "engine/reuse.h"
 
 enum { MAX_CTX = 1 << 24, MAX_BATCH = 1 << 16, MAX_SEQS = 1 << 12, MAX_THREADS = 1 << 10 };
 
@@ -101,6 +102,7 @@ static kvass_status resolve_options(const kvass_model *model, const kvass_contex
     if ((status = check_range("n_ctx", o->n_ctx, 1, max_ctx, err)) ||
         (status = check_range("n_batch", o->n_batch, 1, MAX_BATCH, err)) ||
         (status = check_range("n_seqs", o->n_seqs, 1, MAX_SEQS, err)) ||
+        (status = check_range("n_reuse", o->n_reuse, 0, MAX_SEQS, err)) ||
         (status = check_range("n_logits", o->n_logits, 1, MAX_CTX, err)) ||
         (status = check_range("n_threads", o->n_threads, 1, MAX_THREADS, err))) {
         return status;
@@ -215,7 +217,7 @@ static kvass_status plan_pool(kvass_context *ctx, const kvass_context_options *o
     if (!ctx->owners) {
         return kvass_fail_nomem(err, (size_t)c->n_layers * sizeof *ctx->owners, "layer plans");
     }
-    int64_t n_seqs = ctx->keeps_rows ? o->n_seqs : 1;
+    int64_t n_seqs = ctx->keeps_rows ? o->n_seqs + o->n_reuse : 1;
     for (int32_t l = 0; l < c->n_layers; l++) {
         if (kvass_context_owner(ctx->model, o, l) != l) {
             continue;
@@ -272,6 +274,8 @@ kvass_status kvass_context_plan(kvass_context *ctx, const kvass_model *model,
     ctx->n_ctx = o->n_ctx;
     ctx->n_batch = o->n_batch;
     ctx->n_seqs = o->n_seqs;
+    ctx->n_reuse = ctx->keeps_rows ? o->n_reuse : 0;
+    ctx->reuse_hash = kvass_reuse_hash;
     ctx->n_logits = o->n_logits;
     ctx->n_threads = o->n_threads;
     ctx->n_meta = model->config.n_meta;

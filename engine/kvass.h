@@ -240,6 +240,8 @@ typedef struct kvass_context_options {
                             * system prompt: run once when the context opens, shared, never
                             * evicted. Read during the call only */
     int32_t n_prefix;
+    int32_t n_reuse;       /* closed sequences whose pages are remembered for kvass_seq_reuse.
+                            * Without a budget each gets pages of its own. Default 0 */
 } kvass_context_options;
 
 KVASS_API kvass_context_options kvass_context_options_default(void);
@@ -286,6 +288,7 @@ typedef struct kvass_cache_usage {
     int32_t page_rows;       /* positions per page: 32 */
     int64_t recomputed_tokens; /* retain none: tokens run again only because nothing was kept */
     int64_t evicted_tokens;  /* positions that some layer no longer holds, over all sequences */
+    int64_t reused_tokens;   /* taken over from closed sequences instead of being run */
 } kvass_cache_usage;
 KVASS_API void kvass_context_get_usage(const kvass_context *ctx, kvass_cache_usage *usage);
 
@@ -294,7 +297,7 @@ KVASS_API void kvass_context_get_usage(const kvass_context *ctx, kvass_cache_usa
 /* A new sequence out of the context's n_seqs: empty, or holding the context's prefix. INVALID when
  * all are open. */
 KVASS_API kvass_status kvass_seq_open(kvass_seq **out, kvass_context *ctx, kvass_error *err);
-/* Its pages go home to the pool. */
+/* Its pages go home to the pool, or wait there for kvass_seq_reuse. */
 KVASS_API void kvass_seq_close(kvass_seq **seq);
 
 /* A second timeline with the same past: pages are shared, the first write copies the open page.
@@ -312,6 +315,14 @@ KVASS_API void kvass_seq_reset(kvass_seq *seq);
 KVASS_API int32_t kvass_seq_n_tokens(const kvass_seq *seq);
 /* tokens[n_tokens]: owned by the sequence, valid until its next call. */
 KVASS_API const int32_t *kvass_seq_tokens(const kvass_seq *seq);
+
+/* Begin as a closed sequence did: whole pages of tokens[n_tokens], which the caller is about to
+ * append to a new sequence, are shared with it instead of being run again. The first *n_reused of
+ * them are then part of seq; the others, at least one, are still to be appended. None are reused
+ * when no remembered sequence begins with them, or when its window has let go what is needed.
+ * Needs n_reuse > 0. INVALID when seq holds more than the context's prefix, CONTEXT_FULL. */
+KVASS_API kvass_status kvass_seq_reuse(kvass_seq *seq, const int32_t *tokens, int32_t n_tokens,
+                                       int32_t *n_reused, kvass_error *err);
 
 /* Write the sequence to a file: its tokens, its last logits, every row the cache holds of it. The
  * file appears under its name when all of it is on the disk; whatever goes wrong, a file that had

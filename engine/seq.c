@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/context.h"
+#include "engine/reuse.h"
 
 /* an empty sequence gets what every one begins with */
 static void begin(kvass_seq *seq)
@@ -57,6 +58,7 @@ void kvass_seq_close(kvass_seq **seq)
     if (!seq || !*seq) {
         return;
     }
+    kvass_reuse_retire((*seq)->ctx, *seq);
     return_rows(*seq);
     (*seq)->open = false;
     *seq = NULL;

@@ -2,11 +2,13 @@
  * A file is believed only as far as it agrees with the context that reads it: no size is taken from
  * it, and all of it is checked before the sequence changes.
  */
+#include "engine/reuse.h"
 #include "engine/session.h"
 
 #include <string.h>
 
-/* ---- what the file says ------------------------------------------------------------------------ */
+/* ---- what the file says ------------------------------------------------------------------------
+ */
 
 typedef struct session_file {
     kvass_in_file in;
@@ -225,7 +227,8 @@ static kvass_status check_file(session_file *s, kvass_error *err)
     return status ? status : kvass_in_file_check_hash(&s->in, "pages", err);
 }
 
-/* ---- what the sequence gets -------------------------------------------------------------------- */
+/* ---- what the sequence gets --------------------------------------------------------------------
+ */
 
 static kvass_status take_all(session_file *s, kvass_seq *seq, kvass_error *err)
 {
@@ -254,8 +257,12 @@ static kvass_status restore(session_file *s, kvass_seq *seq, kvass_error *err)
     if (status) {
         return status;
     }
-    if (ctx->keeps_rows && !kv_seq_can_load(&ctx->pool, &seq->kv, kvass_session_shared_pages(ctx),
-                                            ctx->n_meta + s->n_tokens)) {
+    int32_t n_shared = kvass_session_shared_pages(ctx), n_rows = ctx->n_meta + s->n_tokens;
+    bool fits = !ctx->keeps_rows || kv_seq_can_load(&ctx->pool, &seq->kv, n_shared, n_rows);
+    while (!fits && kvass_reuse_release(ctx)) {
+        fits = kv_seq_can_load(&ctx->pool, &seq->kv, n_shared, n_rows);
+    }
+    if (!fits) {
         return kvass_fail(err, KVASS_BUDGET, "KV_PAGES",
                           "%s: %d tokens do not fit what is free of the cache's %zu bytes",
                           s->in.file.path, s->n_tokens, ctx->pool.reserved);
