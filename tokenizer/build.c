@@ -17,16 +17,63 @@ void kvass_build_close(tok_build *b)
 
 /* ---- vocabulary ------------------------------------------------------------------------------ */
 
-static kvass_status check_id(const tok_build *b, const char *text, const kvass_json *value,
-                             kvass_error *err)
+/* A walk over {"token": id, ...} or [["token", score], ...], where the place is the id. */
+typedef struct walk {
+    const kvass_json *vocab, *value; /* value: of the current entry */
+    void *it;
+    size_t i;
+    const char *text;
+} walk;
+
+static bool begin_entry(walk *w)
 {
-    int64_t id = 0;
-    if (kvass_json_as_int(value, &id) && id >= 0 && id < KVASS_MAX_VOCAB) {
+    const kvass_json *one = kvass_json_at(w->vocab, w->i);
+    if (w->it) {
+        w->text = kvass_json_iter_key(w->it);
+        w->value = kvass_json_iter_value(w->it);
+        return true;
+    }
+    w->text = kvass_json_as_string(kvass_json_at(one, 0), NULL);
+    w->value = one;
+    return w->i < kvass_json_size(w->vocab) && kvass_json_get_kind(w->vocab) == KVASS_JSON_ARRAY;
+}
+
+static bool first_entry(walk *w, const kvass_json *vocab)
+{
+    *w = (walk){.vocab = vocab, .it = kvass_json_iter(vocab)};
+    return begin_entry(w);
+}
+
+static bool next_entry(walk *w)
+{
+    if (kvass_json_get_kind(w->vocab) == KVASS_JSON_OBJECT) {
+        w->it = kvass_json_next(w->vocab, w->it);
+        return w->it && begin_entry(w);
+    }
+    w->i++;
+    return begin_entry(w);
+}
+
+static kvass_status entry_id(const tok_build *b, const walk *w, int64_t *id, kvass_error *err)
+{
+    *id = (int64_t)w->i;
+    if (!w->it) {
+        double score;
+        bool ok = w->text && kvass_json_size(w->value) == 2 && w->i < KVASS_MAX_VOCAB &&
+                  kvass_json_as_real(kvass_json_at(w->value, 1), &score);
+        return ok ? KVASS_OK
+                  : kvass_fail(
+                        err, KVASS_FORMAT, "VOCAB_ENTRY",
+                        "%s: vocab[%zu]: expected [\"token\", score], and at most %d of them",
+                        b->path, w->i, KVASS_MAX_VOCAB);
+    }
+    *id = 0;
+    if (kvass_json_as_int(w->value, id) && *id >= 0 && *id < KVASS_MAX_VOCAB) {
         return KVASS_OK;
     }
     return kvass_fail(err, KVASS_FORMAT, "VOCAB_ID",
                       "%s: vocab[\"%.100s\"]: expected an id in 0 .. %d, found %s %lld", b->path,
-                      text, KVASS_MAX_VOCAB - 1, kvass_json_kind_name(value), (long long)id);
+                      w->text, KVASS_MAX_VOCAB - 1, kvass_json_kind_name(w->value), (long long)*id);
 }
 
 /* Check all ids; *n_vocab is the highest + 1, *n_bytes what the pieces take. */
@@ -35,15 +82,14 @@ static kvass_status measure(const tok_build *b, const kvass_json *vocab, const t
 {
     int64_t id = 0, highest = -1;
     *n_bytes = 0;
-    for (void *it = kvass_json_iter(vocab); it; it = kvass_json_next(vocab, it)) {
-        const char *text = kvass_json_iter_key(it);
-        kvass_status status = check_id(b, text, kvass_json_iter_value(it), err);
+    walk w;
+    for (bool more = first_entry(&w, vocab); more; more = next_entry(&w)) {
+        kvass_status status = entry_id(b, &w, &id, err);
         if (status != KVASS_OK) {
             return status;
         }
-        (void)kvass_json_as_int(kvass_json_iter_value(it), &id);
         highest = id > highest ? id : highest;
-        size_t n = strlen(text);
+        size_t n = strlen(w.text);
         *n_bytes += n > b->decoding.n_to ? n : n * (b->decoding.n_to + 1);
     }
     for (size_t i = 0; i < n_entries; i++) {
@@ -63,10 +109,14 @@ static kvass_status measure(const tok_build *b, const kvass_json *vocab, const t
                               ADDED_MAX_BYTES);
         }
         highest = entries[i].id > highest ? entries[i].id : highest;
-        *n_bytes += n;
+        *n_bytes += n * (b->decoding.n_to + 1);
     }
     *n_vocab = (int32_t)(highest + 1);
-    return KVASS_OK;
+    return *n_bytes <= UINT32_MAX
+               ? KVASS_OK
+               : kvass_fail(err, KVASS_FORMAT, "VOCAB_SIZE",
+                            "%s: the vocabulary decodes to %zu bytes, at most %u", b->path,
+                            *n_bytes, UINT32_MAX);
 }
 
 /* What `text` decodes to, into out; *is_word = false when no text can become it. */
@@ -112,10 +162,15 @@ static kvass_status add_piece(tok_build *b, const char *text, int32_t id, char *
     }
     b->texts[id] = text;
     size_t n = strlen(text); /* the JSON reader allows no NUL */
+    int32_t old = -1;
     bool is_word;
     size_t n_piece = decode_piece(&b->decoding, text, n, scratch, &is_word);
     kvass_vocab_set(vocab, id, scratch, n_piece, 0);
-    kvass_status status = kvass_map_put(b->by_text, text, n, id, NULL, err);
+    kvass_status status = kvass_map_put(b->by_text, text, n, id, &old, err);
+    if (status == KVASS_OK && old >= 0) { /* JSON objects have no key twice, lists may */
+        return kvass_fail(err, KVASS_FORMAT, "VOCAB_ENTRY",
+                          "%s: vocab[%d]: \"%.100s\" is vocab[%d]", b->path, id, text, old);
+    }
     if (status == KVASS_OK && is_word) {
         /* words are spelled as the model meets them: bytes, or normalized text */
         const char *word = b->decoding.byte_level ? scratch : text;
@@ -160,6 +215,25 @@ static kvass_status check_entry(const tok_build *b, size_t i, int32_t id, const 
                       taken ? id : there);
 }
 
+/* What an added token that the vocabulary lacks decodes to: its name, but for the replacement. */
+static kvass_status set_added(tok_build *b, int32_t id, const char *content, size_t n,
+                              kvass_error *err)
+{
+    tok_decoding replacement = {.from = b->decoding.from,
+                                .to = b->decoding.to,
+                                .n_from = b->decoding.n_from,
+                                .n_to = b->decoding.n_to};
+    char *text = malloc(n * (b->decoding.n_to + 1));
+    if (!text) {
+        return kvass_fail_nomem(err, n, "an added token");
+    }
+    bool is_word;
+    size_t n_text = decode_piece(&replacement, content, n, text, &is_word);
+    kvass_vocab_set(&b->tok->vocab, id, text, n_text, 0);
+    free(text);
+    return KVASS_OK;
+}
+
 static kvass_status add_entry(tok_build *b, size_t i, const tok_entry *entry, kvass_error *err)
 {
     kvass_tokenizer *tok = b->tok;
@@ -174,11 +248,11 @@ static kvass_status add_entry(tok_build *b, size_t i, const tok_entry *entry, kv
     if (status == KVASS_OK) {
         status = check_entry(b, i, token.id, content, n, err);
     }
+    if (status == KVASS_OK && !kvass_vocab_has(&tok->vocab, token.id)) {
+        status = set_added(b, token.id, content, n, err);
+    }
     if (status != KVASS_OK) {
         return status;
-    }
-    if (!kvass_vocab_has(&tok->vocab, token.id)) {
-        kvass_vocab_set(&tok->vocab, token.id, content, n, 0);
     }
     tok->vocab.pieces[token.id].flags |= token.special ? TOK_SPECIAL : 0;
     const char *name = content;
@@ -222,11 +296,11 @@ kvass_status kvass_build_vocab(tok_build *b, const kvass_json *vocab, const tok_
     if (status == KVASS_OK) {
         status = kvass_vocab_open(&b->tok->vocab, n_vocab, n_bytes, err);
     }
-    for (void *it = kvass_json_iter(vocab); status == KVASS_OK && it;
-         it = kvass_json_next(vocab, it)) {
-        int64_t id = 0;
-        (void)kvass_json_as_int(kvass_json_iter_value(it), &id);
-        status = add_piece(b, kvass_json_iter_key(it), (int32_t)id, scratch, err);
+    walk w;
+    for (bool more = first_entry(&w, vocab); status == KVASS_OK && more; more = next_entry(&w)) {
+        int64_t id;
+        (void)entry_id(b, &w, &id, NULL);
+        status = add_piece(b, w.text, (int32_t)id, scratch, err);
     }
     free(scratch);
     for (size_t i = 0; status == KVASS_OK && i < n_entries; i++) {
@@ -236,6 +310,15 @@ kvass_status kvass_build_vocab(tok_build *b, const kvass_json *vocab, const tok_
 }
 
 /* ---- merges ---------------------------------------------------------------------------------- */
+
+void kvass_build_byte_ids(const tok_build *b, int32_t byte_ids[256])
+{
+    static const char digits[] = "0123456789ABCDEF";
+    for (int byte = 0; byte < 256; byte++) {
+        char name[6] = {'<', '0', 'x', digits[byte >> 4], digits[byte & 15], '>'};
+        byte_ids[byte] = kvass_map_get(b->by_text, name, sizeof name);
+    }
+}
 
 kvass_status kvass_build_bpe(tok_build *b, size_t n_merges, tok_bpe **bpe, kvass_error *err)
 {
@@ -247,15 +330,12 @@ kvass_status kvass_build_bpe(tok_build *b, size_t n_merges, tok_bpe **bpe, kvass
     b->tok->model = *bpe;
     (*bpe)->by_char = !b->decoding.byte_level;
     (*bpe)->by_words = (*bpe)->by_char && kvass_map_get(b->by_text, WORD_MARK, N_MARK) >= 0;
-    for (int byte = 0; byte < 256; byte++) {
-        static const char digits[] = "0123456789ABCDEF";
-        char name[7] = {'<', '0', 'x', digits[byte >> 4], digits[byte & 15], '>', '\0'};
+    for (int byte = 0; byte < 256 && b->decoding.byte_level; byte++) {
         char self = (char)byte;
-        if (b->decoding.byte_level) {
-            (*bpe)->byte_ids[byte] = kvass_vocab_word(&b->tok->vocab, &self, 1);
-        } else if (b->decoding.byte_fallback) {
-            (*bpe)->byte_ids[byte] = kvass_map_get(b->by_text, name, 6);
-        }
+        (*bpe)->byte_ids[byte] = kvass_vocab_word(&b->tok->vocab, &self, 1);
+    }
+    if (!b->decoding.byte_level && b->decoding.byte_fallback) {
+        kvass_build_byte_ids(b, (*bpe)->byte_ids);
     }
     return KVASS_OK;
 }

@@ -22,10 +22,14 @@ typedef struct tok_build {
     const char **texts; /* [n_vocab]: id -> the vocabulary's spelling, NULL if it is not there */
 } tok_build;
 
-/* Fill tok->vocab from {"token": id, ...} and tok->added from entries[n_entries]; the normalizer is
- * there already. FORMAT (VOCAB_SIZE, VOCAB_ID, ADDED_TOKEN, KEY_TYPE), NOMEM. */
+/* Fill tok->vocab from {"token": id, ...} or [["token", score], ...] and tok->added from
+ * entries[n_entries]; the normalizer is there already. FORMAT (VOCAB_SIZE, VOCAB_ID, VOCAB_ENTRY,
+ * ADDED_TOKEN, KEY_TYPE), NOMEM. */
 kvass_status kvass_build_vocab(tok_build *b, const kvass_json *vocab, const tok_entry *entries,
                                size_t n_entries, kvass_error *err);
+
+/* The ids of the tokens named "<0x00>" .. "<0xFF>", -1 where there is none. */
+void kvass_build_byte_ids(const tok_build *b, int32_t byte_ids[256]);
 
 /* Make the tokenizer's model a BPE without merges, its bytes looked up. NOMEM. */
 kvass_status kvass_build_bpe(tok_build *b, size_t n_merges, tok_bpe **bpe, kvass_error *err);
@@ -40,6 +44,17 @@ kvass_status kvass_build_merge_line(tok_build *b, tok_bpe *bpe, size_t i, const 
                                     size_t n, kvass_error *err);
 
 void kvass_build_close(tok_build *b);
+
+/* ---- the models of tokenizer.json (models.c) ------------------------------------------------- */
+
+/* What is known of a model by its outline, before anything is built. */
+typedef kvass_status tok_build_fn(tok_build *b, const kvass_json *model, const tok_entry *entries,
+                                  size_t n_entries, kvass_error *err);
+
+/* The builder of model["type"], and whether the model turns unknown characters into bytes. FORMAT,
+ * UNSUPPORTED (TOKENIZER_MODEL). */
+kvass_status kvass_model_find(const kvass_json *model, const char *path, tok_build_fn **build,
+                              bool *byte_fallback, kvass_error *err);
 
 /* ---- tokenizer_config.json ------------------------------------------------------------------- */
 

@@ -54,16 +54,22 @@ static kvass_status cut_added(tok_run *run, bool normalized, const char *text, s
 
 static kvass_status encode_normalized(tok_run *run, const char *text, size_t n)
 {
-    return kvass_pretok_run(&run->tok->pre, &run->matcher, text, n, encode_word, run, run->err);
+    bool at_start = run->at_start && text == run->begin;
+    return kvass_pretok_run(&run->tok->pre, &run->matcher, text, n, at_start, encode_word, run,
+                            run->err);
 }
 
 static kvass_status encode_plain(tok_run *run, const char *text, size_t n)
 {
     char *owned;
+    const char *begin = run->begin;
+    run->at_start = text == begin;
     kvass_status status =
         kvass_normalizer_run(&run->tok->norm, text, n, &text, &n, &owned, run->err);
     if (status == KVASS_OK) {
+        run->begin = text; /* of the normalized text, while it is cut */
         status = cut_added(run, true, text, n, encode_normalized);
+        run->begin = begin;
     }
     free(owned);
     return status;
@@ -72,6 +78,7 @@ static kvass_status encode_plain(tok_run *run, const char *text, size_t n)
 kvass_status kvass_run_encode(tok_run *run, const char *text, size_t n_bytes)
 {
     kvass_status status = KVASS_OK;
+    run->begin = text;
     if (run->opt->add_special) {
         status = push_all(run, &run->tok->prefix);
     }

@@ -20,6 +20,14 @@ static const row form_rows[] = {
 #include "tokenizer/newforms.inc"
 };
 
+static const row mark_rows[] = {
+#include "tokenizer/newmarks.inc"
+};
+
+static const row punct_rows[] = {
+#include "tokenizer/newpunct.inc"
+};
+
 /* The row that holds cp, or NULL. */
 static const row *find(const row *rows, size_t n, uint32_t cp)
 {
@@ -38,6 +46,16 @@ static const row *find(const row *rows, size_t n, uint32_t cp)
 bool kvass_newchars_left_alone(uint32_t cp)
 {
     return find(form_rows, sizeof form_rows / sizeof form_rows[0], cp) != NULL;
+}
+
+bool kvass_newchars_other_mark(uint32_t cp)
+{
+    return find(mark_rows, sizeof mark_rows / sizeof mark_rows[0], cp) != NULL;
+}
+
+bool kvass_newchars_other_punct(uint32_t cp)
+{
+    return find(punct_rows, sizeof punct_rows / sizeof punct_rows[0], cp) != NULL;
 }
 
 kvass_status kvass_newchars_replace(const char *text, size_t n, char **copy, kvass_error *err)

@@ -15,4 +15,9 @@ kvass_status kvass_newchars_replace(const char *text, size_t n, char **copy, kva
 /* Whether normal forms leave cp, and what is beside it, as it is, though utf8proc would not. */
 bool kvass_newchars_left_alone(uint32_t cp);
 
+/* Whether the libraries' table of marks (StripAccents) has cp otherwise than utf8proc's category
+ * says; the same for punctuation. */
+bool kvass_newchars_other_mark(uint32_t cp);
+bool kvass_newchars_other_punct(uint32_t cp);
+
 #endif

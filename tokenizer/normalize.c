@@ -11,33 +11,11 @@
 
 #include <utf8proc.h>
 
-#include "engine/base/checked.h"
 #include "tokenizer/newchars.h"
+#include "tokenizer/rewrite.h"
 #include "tokenizer/utf8.h"
 
-#define MAX_RESULT_BYTES ((size_t)INT32_MAX)
-
 /* ---- growing buffers ------------------------------------------------------------------------- */
-
-bool kvass_text_put(tok_text *text, const char *bytes, size_t n)
-{
-    size_t need;
-    if (!kvass_add_size(text->n, n, &need) || need > MAX_RESULT_BYTES) {
-        return false;
-    }
-    if (need > text->cap) {
-        size_t cap = need + need / 2 + 64;
-        char *grown = realloc(text->data, cap);
-        if (!grown) {
-            return false;
-        }
-        text->data = grown;
-        text->cap = cap;
-    }
-    memcpy(text->data + text->n, bytes, n);
-    text->n = need;
-    return true;
-}
 
 typedef struct codepoints {
     utf8proc_int32_t *data, *spare; /* both [cap] */
@@ -197,39 +175,41 @@ static bool is_inert(const form *f, const char *s, size_t n)
     return true;
 }
 
-/* ---- replacements ---------------------------------------------------------------------------- */
-
-static bool replace(const tok_norm_step *step, const char *s, size_t n, tok_text *out)
-{
-    size_t i = 0;
-    while (i < n) {
-        const char *found = memmem(s + i, n - i, step->from, step->n_from);
-        size_t end = found ? (size_t)(found - s) : n;
-        if (!kvass_text_put(out, s + i, end - i) ||
-            (found && !kvass_text_put(out, step->to, step->n_to))) {
-            return false;
-        }
-        i = end + step->n_from;
-    }
-    return true;
-}
-
 /* ---- the steps together ---------------------------------------------------------------------- */
 
-static bool run_step(const tok_norm_step *step, const char *s, size_t n, tok_text *out)
+static kvass_status run_step(const tok_norm_step *step, const char *s, size_t n, tok_text *out,
+                             kvass_error *err)
 {
+    bool ok = false;
     switch (step->kind) {
     case TOK_PREPEND:
-        return kvass_text_put(out, step->to, step->n_to) && kvass_text_put(out, s, n);
+        ok = kvass_text_put(out, step->to, step->n_to) && kvass_text_put(out, s, n);
+        break;
     case TOK_REPLACE:
-        return replace(step, s, n, out);
+        ok = kvass_rewrite_replace(s, n, step->from, step->n_from, step->to, step->n_to, out);
+        break;
+    case TOK_REPLACE_REGEX:
+        return kvass_rewrite_matches(step->regex, s, n, step->to, step->n_to, out, err);
+    case TOK_CHARSMAP:
+        ok = kvass_charsmap_run(&step->rules->map, s, n, out);
+        break;
+    case TOK_SENTENCEPIECE:
+        ok = kvass_rules_run(step->rules, s, n, out);
+        break;
+    case TOK_LOWERCASE:
+    case TOK_STRIP_LEFT:
+    case TOK_STRIP_RIGHT:
+    case TOK_STRIP_ACCENTS:
+    case TOK_NMT:
+        ok = kvass_rewrite_chars(step->kind, s, n, out);
+        break;
     case TOK_NFC:
     case TOK_NFD:
     case TOK_NFKC:
     case TOK_NFKD:
-        break;
+        ok = normalize(&forms[step->kind], s, n, out);
     }
-    return normalize(&forms[step->kind], s, n, out);
+    return ok ? KVASS_OK : kvass_fail_nomem(err, out->n, "the normalized text");
 }
 
 kvass_status kvass_normalizer_run(const tok_normalizer *norm, const char *text, size_t n,
@@ -242,11 +222,11 @@ kvass_status kvass_normalizer_run(const tok_normalizer *norm, const char *text, 
             continue;
         }
         tok_text result = {0};
-        bool ok = run_step(step, text, n, &result);
+        kvass_status status = run_step(step, text, n, &result, err);
         free(*owned);
         *owned = result.data;
-        if (!ok) {
-            return kvass_fail_nomem(err, result.n, "the normalized text");
+        if (status != KVASS_OK) {
+            return status;
         }
         text = result.data;
         n = result.n;
@@ -265,23 +245,56 @@ static char *copy(const char *bytes, size_t n)
     return s;
 }
 
+static void close_step(tok_norm_step *step)
+{
+    free(step->from);
+    free(step->to);
+    kvass_regex_close(&step->regex);
+    kvass_rules_close(&step->rules);
+}
+
+/* Append a step, which is closed on failure. */
+static kvass_status add_step(tok_normalizer *norm, tok_norm_step step, kvass_error *err)
+{
+    kvass_status status = KVASS_OK;
+    if (norm->n_steps == TOK_MAX_STEPS) {
+        status = kvass_fail(err, KVASS_UNSUPPORTED, "NORMALIZER", "more than %d normalizers",
+                            TOK_MAX_STEPS);
+    } else if (!step.from || !step.to) {
+        status = kvass_fail_nomem(err, step.n_from + step.n_to, "a normalizer");
+    } else {
+        norm->steps[norm->n_steps++] = step;
+        return KVASS_OK;
+    }
+    close_step(&step);
+    return status;
+}
+
 kvass_status kvass_normalizer_add(tok_normalizer *norm, tok_norm_kind kind, const char *from,
                                   size_t n_from, const char *to, size_t n_to, kvass_error *err)
 {
-    if (norm->n_steps == TOK_MAX_STEPS) {
-        return kvass_fail(err, KVASS_UNSUPPORTED, "NORMALIZER", "more than %d normalizers",
-                          TOK_MAX_STEPS);
-    }
-    tok_norm_step *step = &norm->steps[norm->n_steps++];
-    *step = (tok_norm_step){kind, copy(from, n_from), copy(to, n_to), n_from, n_to};
-    return step->from && step->to ? KVASS_OK : kvass_fail_nomem(err, n_from + n_to, "a normalizer");
+    tok_norm_step step = {kind, copy(from, n_from), copy(to, n_to), n_from, n_to, NULL, NULL};
+    return add_step(norm, step, err);
+}
+
+kvass_status kvass_normalizer_add_regex(tok_normalizer *norm, kvass_regex *regex, const char *to,
+                                        size_t n_to, kvass_error *err)
+{
+    tok_norm_step step = {TOK_REPLACE_REGEX, copy("", 0), copy(to, n_to), 0, n_to, regex, NULL};
+    return add_step(norm, step, err);
+}
+
+kvass_status kvass_normalizer_add_rules(tok_normalizer *norm, tok_norm_kind kind, tok_rules *rules,
+                                        kvass_error *err)
+{
+    tok_norm_step step = {kind, copy("", 0), copy("", 0), 0, 0, NULL, rules};
+    return add_step(norm, step, err);
 }
 
 void kvass_normalizer_close(tok_normalizer *norm)
 {
     for (int32_t i = 0; i < norm->n_steps; i++) {
-        free(norm->steps[i].from);
-        free(norm->steps[i].to);
+        close_step(&norm->steps[i]);
     }
     norm->n_steps = 0;
 }

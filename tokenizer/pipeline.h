@@ -9,9 +9,11 @@
 
 /* How a vocabulary's spelling becomes text. */
 typedef struct tok_decoding {
-    bool byte_level;    /* the printable alphabet of bytes */
-    bool byte_fallback; /* "<0x0A>" is a byte */
-    bool strip_space;   /* one space at the beginning of a text goes away */
+    bool byte_level;       /* the printable alphabet of bytes */
+    bool byte_fallback;    /* "<0x0A>" is a byte */
+    bool strip_space;      /* one space at the beginning of a text goes away */
+    bool strip_spaces;     /* all that the first token has go away */
+    bool join_space;       /* there is no decoder: tokens are parted by spaces */
     const char *from, *to; /* a replacement, borrowed from the document; NULL: none */
     size_t n_from, n_to;
 } tok_decoding;

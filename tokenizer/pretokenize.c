@@ -9,15 +9,14 @@
 #include "tokenizer/newchars.h"
 #include "tokenizer/utf8.h"
 
-kvass_status kvass_pretok_add(tok_pretok *pre, kvass_regex *regex, tok_behavior behavior,
-                              bool invert, kvass_error *err)
+kvass_status kvass_pretok_add(tok_pretok *pre, tok_pre_step step, kvass_error *err)
 {
     if (pre->n_steps == TOK_MAX_STEPS) {
-        kvass_regex_close(&regex);
+        kvass_regex_close(&step.regex);
         return kvass_fail(err, KVASS_UNSUPPORTED, "PRE_TOKENIZER", "more than %d pre-tokenizers",
                           TOK_MAX_STEPS);
     }
-    pre->steps[pre->n_steps++] = (tok_pre_step){regex, behavior, invert};
+    pre->steps[pre->n_steps++] = step;
     return KVASS_OK;
 }
 
@@ -43,11 +42,12 @@ typedef struct run {
 typedef struct part {
     const char *text, *seen;
     size_t n;
+    bool at_start; /* of what is encoded */
 } part;
 
 static part slice(part p, size_t start, size_t end)
 {
-    return (part){p.text + start, p.seen + start, end - start};
+    return (part){p.text + start, p.seen + start, end - start, p.at_start && start == 0};
 }
 
 static kvass_status run_step(run *r, int32_t i, part p);
@@ -65,7 +65,47 @@ static kvass_status with_space(run *r, int32_t i, part p)
     longer[0] = seen[0] = ' ';
     memcpy(longer + 1, p.text, p.n);
     memcpy(seen + 1, p.seen, p.n);
-    kvass_status status = run_step(r, i + 1, (part){longer, seen, p.n + 1});
+    kvass_status status = run_step(r, i + 1, (part){longer, seen, p.n + 1, p.at_start});
+    free(longer);
+    return status;
+}
+
+/* s[n] with marks for spaces, to out; the bytes written. */
+static size_t put_marks(const tok_pre_step *step, const char *s, size_t n, char *out)
+{
+    size_t n_out = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] == ' ') {
+            memcpy(out + n_out, step->mark, step->n_mark);
+            n_out += step->n_mark;
+        } else {
+            out[n_out++] = s[i];
+        }
+    }
+    return n_out;
+}
+
+static kvass_status with_marks(run *r, int32_t i, part p)
+{
+    const tok_pre_step *step = &r->pre->steps[i];
+    bool has_mark =
+        p.text[0] == ' ' || (p.n >= step->n_mark && memcmp(p.text, step->mark, step->n_mark) == 0);
+    bool first = !has_mark && (step->first == TOK_MARK_ALWAYS ||
+                               (step->first == TOK_MARK_AT_START && p.at_start));
+    size_t n = p.n + (first ? step->n_mark : 0);
+    for (size_t k = 0; k < p.n; k++) {
+        n += p.text[k] == ' ' ? step->n_mark - 1 : 0;
+    }
+    char *longer = malloc(2 * n);
+    if (!longer) {
+        return kvass_fail_nomem(r->err, n, "a copy of the text");
+    }
+    size_t n_first = first ? step->n_mark : 0;
+    memcpy(longer, step->mark, n_first);
+    memcpy(longer + n, step->mark, n_first);
+    (void)put_marks(step, p.text, p.n, longer + n_first);
+    (void)put_marks(step, p.seen, p.n, longer + n + n_first);
+    kvass_status status = run_step(r, i + 1, (part){longer, longer + n, n, p.at_start});
     free(longer);
     return status;
 }
@@ -117,7 +157,27 @@ static kvass_status next_part(run *r, int32_t i, part p, growing *g, size_t star
     return status;
 }
 
-/* Cut valid UTF-8 by the expression of step i. */
+/* The next match of step i into walk->start, walk->end. */
+static kvass_status next_match(run *r, int32_t i, part p, tok_walk *walk, bool *found)
+{
+    const tok_pre_step *step = &r->pre->steps[i];
+    if (step->regex) {
+        return kvass_regex_next(step->regex, r->matcher, walk, found, r->err);
+    }
+    *found = false;
+    for (size_t size; walk->from < p.n && !*found; walk->from += size) {
+        uint32_t cp = 0;
+        size = kvass_utf8_char(p.text + walk->from, p.n - walk->from, &cp);
+        if (step->is(cp)) {
+            walk->start = walk->from;
+            walk->end = walk->from + size;
+            *found = true;
+        }
+    }
+    return KVASS_OK;
+}
+
+/* Cut valid UTF-8 by step i. */
 static kvass_status split(run *r, int32_t i, part p)
 {
     tok_walk walk = {.s = p.seen, .n = p.n};
@@ -126,7 +186,7 @@ static kvass_status split(run *r, int32_t i, part p)
     bool found = true;
     kvass_status status = KVASS_OK;
     while (status == KVASS_OK && found) {
-        status = kvass_regex_next(r->pre->steps[i].regex, r->matcher, &walk, &found, r->err);
+        status = next_match(r, i, p, &walk, &found);
         if (status != KVASS_OK || !found) {
             break;
         }
@@ -167,11 +227,20 @@ static kvass_status run_step(run *r, int32_t i, part p)
     if (i == r->pre->n_steps) {
         return r->word(r->user, p.text, p.n);
     }
-    return r->pre->steps[i].regex ? split_valid(r, i, p) : with_space(r, i, p);
+    switch (r->pre->steps[i].kind) {
+    case TOK_PRE_SPACE:
+        return with_space(r, i, p);
+    case TOK_PRE_MARK:
+        return with_marks(r, i, p);
+    case TOK_PRE_SPLIT:
+        break;
+    }
+    return split_valid(r, i, p);
 }
 
 kvass_status kvass_pretok_run(const tok_pretok *pre, tok_matcher *matcher, const char *text,
-                              size_t n, tok_word_fn *word, void *user, kvass_error *err)
+                              size_t n, bool at_start, tok_word_fn *word, void *user,
+                              kvass_error *err)
 {
     if (n == 0) {
         return KVASS_OK;
@@ -182,7 +251,7 @@ kvass_status kvass_pretok_run(const tok_pretok *pre, tok_matcher *matcher, const
         return status;
     }
     run r = {pre, matcher, word, user, err};
-    status = run_step(&r, 0, (part){text, seen ? seen : text, n});
+    status = run_step(&r, 0, (part){text, seen ? seen : text, n, at_start});
     free(seen);
     return status;
 }

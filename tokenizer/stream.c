@@ -13,10 +13,12 @@
 struct kvass_stream {
     const kvass_tokenizer *tok;
     bool with_special;
-    bool at_start; /* nothing but control tokens so far */
+    bool at_start;  /* nothing but control tokens so far */
+    bool any;       /* a token was shown */
+    size_t n_joint; /* 1 when a space goes before the text of this one */
     size_t n_held;
     char held[MAX_HELD];
-    char *bytes; /* [MAX_HELD + longest piece]: what the last put gave out */
+    char *bytes; /* [MAX_HELD + 1 + longest piece]: what the last put gave out */
 };
 
 kvass_status kvass_stream_open(kvass_stream **out, const kvass_tokenizer *tok, bool with_special,
@@ -26,7 +28,7 @@ kvass_status kvass_stream_open(kvass_stream **out, const kvass_tokenizer *tok, b
         return kvass_fail(err, KVASS_INVALID, "ARGUMENT", "kvass_stream_open: out or tok is NULL");
     }
     *out = NULL;
-    size_t n_bytes = MAX_HELD + tok->vocab.longest;
+    size_t n_bytes = MAX_HELD + 1 + tok->vocab.longest;
     kvass_stream *s = calloc(1, sizeof *s);
     char *bytes = malloc(n_bytes);
     if (!s || !bytes) {
@@ -48,17 +50,37 @@ void kvass_stream_close(kvass_stream **stream)
     }
 }
 
+/* text[*n_bytes] without its spaces, in the stream's own room. */
+static const char *without_spaces(kvass_stream *s, const char *text, size_t *n_bytes)
+{
+    char *out = s->bytes + MAX_HELD + 1;
+    size_t n = 0;
+    for (size_t i = 0; i < *n_bytes; i++) {
+        if (text[i] != ' ') {
+            out[n++] = text[i];
+        }
+    }
+    *n_bytes = n;
+    return out;
+}
+
 /* The text of one id here: nothing for control tokens, no space at the beginning of a text. */
 static const char *piece_text(kvass_stream *s, int32_t id, size_t *n_bytes)
 {
     const kvass_tokenizer *tok = s->tok;
     const char *text = kvass_tokenizer_piece(tok, id, n_bytes);
-    if (tok->vocab.pieces[id].flags & TOK_SPECIAL) {
+    bool special = tok->vocab.pieces[id].flags & TOK_SPECIAL;
+    bool shown = !special || s->with_special;
+    s->n_joint = tok->join_space && s->any && shown ? 1 : 0;
+    s->any = s->any || shown;
+    if (special) {
         s->at_start = s->at_start || id == tok->bos;
-        *n_bytes = s->with_special ? *n_bytes : 0;
+        *n_bytes = shown ? *n_bytes : 0;
         return text;
     }
-    if (s->at_start && tok->strip_space && *n_bytes > 0 && text[0] == ' ') {
+    if (s->at_start && tok->strip_spaces) {
+        text = without_spaces(s, text, n_bytes);
+    } else if (s->at_start && tok->strip_space && *n_bytes > 0 && text[0] == ' ') {
         text++;
         --*n_bytes;
     }
@@ -80,8 +102,11 @@ kvass_status kvass_stream_put(kvass_stream *stream, int32_t id, const char **byt
     size_t n_text;
     const char *text = piece_text(stream, id, &n_text);
     memcpy(stream->bytes, stream->held, stream->n_held);
-    memcpy(stream->bytes + stream->n_held, text, n_text);
-    size_t n = stream->n_held + n_text;
+    memmove(stream->bytes + stream->n_held + stream->n_joint, text, n_text);
+    if (stream->n_joint > 0) {
+        stream->bytes[stream->n_held] = ' ';
+    }
+    size_t n = stream->n_held + stream->n_joint + n_text;
     stream->n_held = kvass_utf8_partial(stream->bytes, n);
     n -= stream->n_held;
     memcpy(stream->held, stream->bytes + n, stream->n_held);
@@ -97,4 +122,5 @@ void kvass_stream_end(kvass_stream *stream, const char **bytes, size_t *n_bytes)
     *n_bytes = stream->n_held;
     stream->n_held = 0;
     stream->at_start = true;
+    stream->any = false;
 }

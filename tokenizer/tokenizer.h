@@ -19,7 +19,9 @@ typedef struct tok_run {
     const kvass_encode_options *opt;
     tok_merger merger;
     tok_matcher matcher;
-    tok_ids ids; /* the result so far */
+    tok_ids ids;       /* the result so far */
+    const char *begin; /* of the whole text */
+    bool at_start;     /* what is encoded at the moment begins there */
     kvass_error *err;
 } tok_run;
 
@@ -39,7 +41,10 @@ struct kvass_tokenizer {
     void *model;
     tok_ids prefix, suffix; /* ids around a text with add_special */
     int32_t bos, eos;       /* -1 if unnamed */
-    bool strip_space;       /* decoding: one space at the beginning of a text is no part of it */
+    /* decoding */
+    bool strip_space;  /* one space at the beginning of a text is no part of it */
+    bool strip_spaces; /* nor is any in the first token of a text */
+    bool join_space;   /* a space between tokens */
 };
 
 /* A file that may hold a tokenizer, looked into once. */

@@ -82,7 +82,7 @@ static kvass_status read_stages(tok_build *b, const kvass_json *config, kvass_er
         status = kvass_key_bool(config, "add_prefix_space", &add_prefix_space, b->path, err);
     }
     if (status == KVASS_OK && add_prefix_space) {
-        status = kvass_pretok_add(&b->tok->pre, NULL, TOK_ISOLATED, false, err);
+        status = kvass_pretok_add(&b->tok->pre, (tok_pre_step){.kind = TOK_PRE_SPACE}, err);
     }
     if (status == KVASS_OK) {
         status = kvass_pipeline_normalizer(&b->tok->norm, kvass_json_get(stages, "normalizer"),

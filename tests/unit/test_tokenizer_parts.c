@@ -288,8 +288,10 @@ static void split(const char *pattern, tok_behavior behavior, bool invert, const
     if (kvass_regex_open(&regex, pattern, strlen(pattern), false, "t", &err) != KVASS_OK) {
         fail_msg("%s", err.message);
     }
-    assert_int_equal(kvass_pretok_add(&pre, regex, behavior, invert, &err), KVASS_OK);
-    assert_int_equal(kvass_pretok_run(&pre, &matcher, text, n, put_word, &line, &err), KVASS_OK);
+    tok_pre_step step = {.regex = regex, .behavior = behavior, .invert = invert};
+    assert_int_equal(kvass_pretok_add(&pre, step, &err), KVASS_OK);
+    assert_int_equal(kvass_pretok_run(&pre, &matcher, text, n, true, put_word, &line, &err),
+                     KVASS_OK);
     assert_true(kvass_text_put(&line, "", 1));
     assert_int_equal(line.n - 1, strlen(expected));
     assert_string_equal(line.data, expected);

@@ -7,8 +7,13 @@ same category, script type (Han or not) and UTF-8 length that stands in for it w
 Its normal forms, on the other hand, are those of an older Unicode than utf8proc's: newforms.inc
 lists the marks and the decomposable characters that it leaves alone.
 
+Which characters its StripAccents takes for marks, and its Punctuation for punctuation, comes from
+older tables still: newmarks.inc and newpunct.inc list those where utf8proc's category says otherwise.
+
     python3 tools/reference/new_characters.py split > tokenizer/newchars.inc
     python3 tools/reference/new_characters.py forms > tokenizer/newforms.inc
+    python3 tools/reference/new_characters.py marks > tokenizer/newmarks.inc
+    python3 tools/reference/new_characters.py punct > tokenizer/newpunct.inc
 """
 import ctypes
 import ctypes.util
@@ -92,10 +97,29 @@ def form_rows():
     return sorted(set(rows))
 
 
+def of_category(first):
+    """All characters whose category begins with this letter, by utf8proc."""
+    utf8proc = ctypes.CDLL(ctypes.util.find_library("utf8proc"))
+    utf8proc.utf8proc_category_string.restype = ctypes.c_char_p
+    return {c for c in CHARACTERS if utf8proc.utf8proc_category_string(c).decode()[0] == first}
+
+
+def mark_rows():
+    strip, marks = normalizers.StripAccents().normalize_str, of_category("M")
+    return [(c, 0) for c in CHARACTERS if (strip(chr(c)) == "") != (c in marks)]
+
+
+def punct_rows():
+    cut = pre_tokenizers.Punctuation("removed").pre_tokenize_str
+    signs = of_category("P") | set(map(ord, "$+<=>^`|~"))
+    return [(c, 0) for c in CHARACTERS if (not cut(chr(c))) != (c in signs)]
+
+
 def main():
-    forms = sys.argv[1:] == ["forms"]
+    forms = sys.argv[1:] != ["split"]
+    make = {"split": split_rows, "forms": form_rows, "marks": mark_rows, "punct": punct_rows}
     rows = []
-    for c, stand_in in form_rows() if forms else split_rows():
+    for c, stand_in in make[sys.argv[1]]():
         if rows and rows[-1][1] == c - 1 and rows[-1][2] == stand_in:
             rows[-1][1] = c
         else:

@@ -1,8 +1,9 @@
 """tokenizer_goldens.py - small tokenizers of our own, and what the `tokenizers` library makes of texts.
 
-Writes tests/golden/tokenizers/texts.json and, for each tokenizer, <name>/tokenizer.json and
+Writes tests/golden/tokenizers/texts.json and, for each tokenizer, <name>/tokenizer.json,
 <name>/ids.json: for each text [ids, ids with special tokens parsed and added], the second only
-where it differs.
+where it differs; and for those that do not work on bytes <name>/decoded.json: what the ids of the
+texts decode to.
 The vocabularies are trained on a public-domain play; the texts are made here, from the characters
 that tokenizers disagree about.
 
@@ -12,7 +13,10 @@ import json
 import pathlib
 import random
 import sys
+import tempfile
 
+import sentencepiece
+from sentencepiece import sentencepiece_model_pb2
 from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normalizers,
                         pre_tokenizers, processors, trainers)
 
@@ -67,6 +71,114 @@ def sentencepiece_like(text):
     document = json.loads(tokenizer.to_str())
     document["added_tokens"] = document["added_tokens"][:3]  # bytes are no added tokens
     return Tokenizer.from_str(json.dumps(document))
+
+
+def rows_of(trained):
+    return json.loads(trained.to_str())
+
+
+def metaspace(scheme="always", **options):
+    return pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme=scheme, **options)
+
+
+LLAMA_DECODERS = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(),
+                  decoders.Strip(" ", 1, 0)]
+BYTES = ["<0x%02X>" % i for i in range(256)]
+
+
+def character_bpe(text, pretok, normalizer=None, decoder=None, n_vocab=700, **model):
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, **model))
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pretok
+    names = ["<unk>", "<s>", "</s>"] + (BYTES if model.get("byte_fallback") else [])
+    train(tokenizer, text, n_vocab, special_tokens=names)
+    if decoder:
+        tokenizer.decoder = decoder
+    document = rows_of(tokenizer)
+    document["added_tokens"] = document["added_tokens"][:3]
+    return Tokenizer.from_str(json.dumps(document))
+
+
+def unigram(text, normalizer, pretok, decoder, byte_fallback=False):
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pretok
+    tokenizer.decoder = decoder
+    trainer = trainers.UnigramTrainer(vocab_size=600, show_progress=False, unk_token="<unk>",
+                                      special_tokens=["<unk>", "<s>"])
+    tokenizer.train_from_iterator(text.split("\n\n"), trainer)
+    if byte_fallback:
+        document = rows_of(tokenizer)
+        document["model"]["vocab"] += [[name, 0.0] for name in BYTES]
+        document["model"]["byte_fallback"] = True
+        return Tokenizer.from_str(json.dumps(document))
+    return tokenizer
+
+
+def charsmap(text):
+    """A small normalization map made by SentencePiece from rules of our own."""
+    rules = [("A", "a"), ("e \u0301", "\u00e9"), ("\u0301", ""), ("\ufb01", "fi"), ("\u3000", " "),
+             ("\t", " "), ("\u00e9", "E"), ("\u1100 \u1161", "\uac00"), ("\u200d", ""),
+             ("\r \n", "\n"), ("\u0600", "x y"), ("\u0645 \u0631", "MR"), ("I '", "i")]
+    with tempfile.TemporaryDirectory() as folder:
+        tsv, corpus = pathlib.Path(folder, "rules.tsv"), pathlib.Path(folder, "text")
+        spell = lambda part: " ".join("%04X" % ord(c) for c in part)
+        tsv.write_text("".join("%s\t%s\n" % (" ".join(spell(c) for c in a.replace(" ", "") or " "),
+                                             " ".join(spell(c) for c in b))
+                               for a, b in rules), encoding="ascii")
+        corpus.write_text(text, encoding="utf-8")
+        sentencepiece.SentencePieceTrainer.train(
+            input=str(corpus), model_prefix=folder + "/m", vocab_size=200, minloglevel=2,
+            normalization_rule_tsv=str(tsv), hard_vocab_limit=False)
+        proto = sentencepiece_model_pb2.ModelProto()
+        proto.ParseFromString(pathlib.Path(folder, "m.model").read_bytes())
+        return proto.normalizer_spec.precompiled_charsmap
+
+
+def word_level(text):
+    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([
+        normalizers.Strip(), normalizers.NFD(), normalizers.Lowercase(),
+        normalizers.StripAccents()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.WordLevelTrainer(vocab_size=500, show_progress=False,
+                                        special_tokens=["<unk>", "<s>"])
+    tokenizer.train_from_iterator(text.split("\n\n"), trainer)
+    return tokenizer
+
+
+def more_tokenizers(text):
+    """Those that do not work on bytes: SentencePiece-like ones, and whole words."""
+    llama = character_bpe(text, metaspace("first", split=False),
+                          decoder=decoders.Sequence(LLAMA_DECODERS), byte_fallback=True)
+    llama.add_tokens([special("<|im_start|>"), special("<stripped>", rstrip=True),
+                      AddedToken("word", normalized=True)])
+    yield "metaspace", llama
+    gemma = character_bpe(text, pre_tokenizers.Split(" ", "merged_with_previous"),
+                          normalizers.Replace(" ", "\u2581"),
+                          decoders.Sequence(LLAMA_DECODERS[:3]), byte_fallback=True)
+    gemma.add_tokens([AddedToken("\n" * n, normalized=False) for n in (2, 3)]
+                     + [AddedToken("\u2581" * n, normalized=False) for n in (2, 3)])
+    yield "gemma", gemma
+    yield "unigram", unigram(
+        text, normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(),
+                                    normalizers.Replace(Regex(" {2,}"), " ")]),
+        metaspace(), decoders.Metaspace())
+    yield "precompiled", unigram(
+        text, normalizers.Sequence([normalizers.Precompiled(charsmap(text)),
+                                    normalizers.Strip(False, True)]),
+        pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace("first")]),
+        decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()]), byte_fallback=True)
+    yield "wordlevel", word_level(text)
+    yield "punctuation", character_bpe(text, pre_tokenizers.Sequence([
+        pre_tokenizers.CharDelimiterSplit("e"), pre_tokenizers.Punctuation("contiguous"),
+        pre_tokenizers.Digits(), metaspace("never")]), n_vocab=300,
+        decoder=decoders.Metaspace(prepend_scheme="never"))
+    roberta = byte_tokenizer(text, byte_level(), n_vocab=300, added=[
+        special("<s>"), special("</s>"), special("<mask>", lstrip=True)])
+    roberta.post_processor = processors.RobertaProcessing(("</s>", 301), ("<s>", 300))
+    yield "roberta", roberta
 
 
 def special(text, **options):
@@ -146,7 +258,8 @@ def main():
     text = corpus.read_text(encoding="utf-8")[:200000]
     all_texts = list(texts())
     write(folder / "texts.json", "texts", all_texts)
-    for name, tokenizer in tokenizers(text):
+    of_bytes, others = dict(tokenizers(text)), dict(more_tokenizers(text))
+    for name, tokenizer in {**of_bytes, **others}.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name / "tokenizer.json").write_text(tokenizer.to_str() + "\n", encoding="utf-8")
         rows = []
@@ -154,6 +267,9 @@ def main():
             plain, parsed = ids(tokenizer, one, False), ids(tokenizer, one, True)
             rows.append([plain] if plain == parsed else [plain, parsed])
         write(folder / name / "ids.json", "ids", rows)
+        decoded = [tokenizer.decode(row[0], skip_special_tokens=False) for row in rows]
+        if name in others and decoded != all_texts:
+            write(folder / name / "decoded.json", "texts", decoded)
 
 
 def write(path, key, rows):
