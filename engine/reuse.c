@@ -79,6 +79,7 @@ static bool covers(const kvass_context *ctx, const kv_seq *more, const int32_t *
     int32_t rows = less->n_rows / KV_PAGE_ROWS * KV_PAGE_ROWS, n = rows - ctx->n_meta;
     return more->n_rows >= rows && n >= 0 &&
            kv_seq_can_truncate(&ctx->pool, more) <= kv_seq_can_truncate(&ctx->pool, less) &&
+           kv_tail_reaches(&ctx->pool, more, rows) &&
            memcmp(more_tokens, less_tokens, (size_t)n * sizeof *more_tokens) == 0;
 }
 
@@ -136,7 +137,8 @@ static kvass_retired *find(kvass_context *ctx, const int32_t *text, int32_t n, i
             }
             any = true;
             r->n_matched = page + 1;
-            if (kv_seq_can_truncate(&ctx->pool, &r->kv) <= rows) {
+            if (kv_seq_can_truncate(&ctx->pool, &r->kv) <= rows &&
+                kv_tail_reaches(&ctx->pool, &r->kv, rows)) {
                 found = r;
                 *n_rows = rows;
             }

@@ -1,6 +1,7 @@
 /* save.c - a sequence's rows in a file, and back.
  * Called by session.c, which writes and checks what the rows mean. Only held pages are written, and
- * of an open one only its rows. Every size follows from the pool that reads, never from the file.
+ * of an open one only its rows; where pages are quantized, the rows that are not yet. Every size
+ * follows from the pool that reads, never from the file.
  */
 #include "engine/cache/kv.h"
 #include "engine/cache/save.h"
@@ -40,21 +41,34 @@ static int32_t rows_of_page(int32_t i, int32_t n_rows)
     return n < KV_PAGE_ROWS ? n : KV_PAGE_ROWS;
 }
 
-/* bytes of a head's page that hold its first n rows: rows follow one another */
-static size_t bytes_of_rows(size_t page_bytes, int32_t n)
+/* bytes of a page, of one head or of all, that hold its first n rows: rows follow one another, or
+ * there are none before the page is full */
+static size_t bytes_of_rows(const kv_pool *pool, size_t page_bytes, int32_t n)
 {
+    if (pool->store->has_tail) {
+        return n == KV_PAGE_ROWS ? page_bytes : 0;
+    }
     return page_bytes / KV_PAGE_ROWS * (size_t)n;
+}
+
+/* rows that the next query reads unquantized, where the store has a tail */
+static int32_t n_exact_rows(const kv_pool *pool, int32_t n_rows)
+{
+    return pool->store->has_tail ? n_rows - kv_exact_from(&pool->dims, n_rows) : 0;
 }
 
 uint64_t kv_saved_bytes(const kv_pool *pool, int32_t n_shared, int32_t n_rows)
 {
-    uint64_t n_bytes = 0, row_bytes = pool->page_bytes / KV_PAGE_ROWS;
+    const kv_dims *dims = &pool->dims;
+    uint64_t n_bytes = (uint64_t)n_exact_rows(pool, n_rows) * 2 * sizeof(float);
+    n_bytes *= (uint64_t)dims->n_owners * (uint64_t)dims->n_kv_heads * (uint64_t)dims->head_dim;
     int32_t last = kv_pages_for(n_rows) - 1;
     for (int32_t owner = 0; owner < pool->dims.n_owners; owner++) {
         int32_t n_pages = n_pages_of(pages_of(pool, owner, n_shared, n_rows), n_shared);
         n_bytes += (uint64_t)n_pages * pool->page_bytes;
         if (n_pages > 0) { /* the last page is always among them */
-            n_bytes -= row_bytes * (uint64_t)(KV_PAGE_ROWS - rows_of_page(last, n_rows));
+            n_bytes -= pool->page_bytes;
+            n_bytes += bytes_of_rows(pool, pool->page_bytes, rows_of_page(last, n_rows));
         }
     }
     return n_bytes;
@@ -86,8 +100,8 @@ static kvass_status move_page(const kv_pool *pool, int32_t owner, int32_t page, 
     for (int32_t kv_head = 0; kv_head < pool->dims.n_kv_heads && !status; kv_head++) {
         unsigned char *keys = kv_pool_key_range(pool, owner, kv_head);
         unsigned char *values = kv_pool_value_range(pool, owner, kv_head);
-        size_t n_keys = bytes_of_rows(pool->key_page_bytes, n_rows);
-        size_t n_values = bytes_of_rows(pool->value_page_bytes, n_rows);
+        size_t n_keys = bytes_of_rows(pool, pool->key_page_bytes, n_rows);
+        size_t n_values = bytes_of_rows(pool, pool->value_page_bytes, n_rows);
         keys += (size_t)page * pool->key_page_bytes;
         values += (size_t)page * pool->value_page_bytes;
         status = out ? kvass_out_file_put(out, keys, n_keys, err)
@@ -96,6 +110,34 @@ static kvass_status move_page(const kv_pool *pool, int32_t owner, int32_t page, 
             status = out ? kvass_out_file_put(out, values, n_values, err)
                          : kvass_in_file_take(in, values, n_values, err);
         }
+    }
+    return status;
+}
+
+/* n floats to a file or from one */
+static kvass_status move_floats(float *x, size_t n, kvass_out_file *out, kvass_in_file *in,
+                                kvass_error *err)
+{
+    return out ? kvass_out_file_put(out, x, n * sizeof *x, err)
+               : kvass_in_file_take(in, x, n * sizeof *x, err);
+}
+
+/* The exact rows of one head, each K then V. */
+static kvass_status move_tail(const kv_pool *pool, const kv_seq *seq, int32_t owner,
+                              int32_t kv_head, kvass_out_file *out, kvass_in_file *in,
+                              kvass_error *err)
+{
+    kvass_status status = KVASS_OK;
+    int32_t pos = seq->n_rows - n_exact_rows(pool, seq->n_rows);
+    while (pos < seq->n_rows && !status) {
+        kv_exact rows = kv_tail_rows(pool, seq, NULL, owner, kv_head, pos, pos + 1);
+        size_t head_dim = (size_t)pool->dims.head_dim;
+        /* both lie in seq->tail, which may be written */
+        status = move_floats(seq->tail + (rows.k - seq->tail), head_dim, out, in, err);
+        if (!status) {
+            status = move_floats(seq->tail + (rows.v - seq->tail), head_dim, out, in, err);
+        }
+        pos++;
     }
     return status;
 }
@@ -111,6 +153,9 @@ static kvass_status move_pages(const kv_pool *pool, const kv_seq *seq, int32_t n
                 status = move_page(pool, owner, *kv_seq_entry(pool, seq, owner, i),
                                    rows_of_page(i, seq->n_rows), out, in, err);
             }
+        }
+        for (int32_t kv_head = 0; kv_head < pool->dims.n_kv_heads && !status; kv_head++) {
+            status = move_tail(pool, seq, owner, kv_head, out, in, err);
         }
     }
     return status;
@@ -138,5 +183,7 @@ kvass_status kv_seq_load(kv_pool *pool, kv_seq *seq, int32_t n_shared, int32_t n
         }
     }
     seq->n_rows = n_rows;
+    seq->tail_skip = 0;
+    seq->tail_low = n_rows - n_exact_rows(pool, n_rows);
     return move_pages(pool, seq, n_shared, NULL, in, err);
 }

@@ -141,8 +141,17 @@ static void windows_reuse_what_they_hold(void **state)
     assert_int_equal(run_text(ctx, o, 1, 70, 150), 0);
     kvass_context_close(&ctx);
 
-    o.retain = KVASS_RETAIN_NONE;
+    o.retain = KVASS_RETAIN_FULL;
     o.window = o.n_sinks = 0;
+    o.store = KVASS_STORE_Q8; /* its newest rows are exact: pages far behind them cannot be last */
+    ctx = open_context(llama, &o);
+    assert_int_equal(run_text(ctx, o, 0, 0, 150), 0);
+    assert_int_equal(run_text(ctx, o, 0, 0, 170), 128);
+    assert_int_equal(run_text(ctx, o, 1, 40, 170), 0);
+    kvass_context_close(&ctx);
+
+    o.store = KVASS_STORE_F16;
+    o.retain = KVASS_RETAIN_NONE;
     ctx = open_context(llama, &o);
     assert_int_equal(run_text(ctx, o, 0, 0, 40), 0);
     assert_int_equal(run_text(ctx, o, 0, 0, 40), 0);
@@ -211,18 +220,19 @@ static void random_texts_are_never_wrong(void **state)
     (void)state;
     uint64_t random = SEED;
     print_message("seed %d\n", SEED);
-    for (int m = 0; m < 2; m++) {
+    for (int m = 0; m < 3; m++) {
         kvass_context_options o = small_options();
+        o.store = m == 2 ? KVASS_STORE_Q4 : KVASS_STORE_F16;
         o.n_reuse = 3;
         o.n_seqs = 2;
-        kvass_context *ctx = open_context(m ? own : llama, &o);
+        kvass_context *ctx = open_context(m == 1 ? own : llama, &o);
         int32_t n_reused = 0;
         for (int i = 0; i < 60; i++) {
             int32_t kind = (int32_t)(unit_random(&random) % 3);
             int32_t fork = (int32_t)(unit_random(&random) % 4) * 35;
             n_reused += run_text(ctx, o, kind, fork, 1 + (int32_t)(unit_random(&random) % 190));
         }
-        assert_true(n_reused > 500);
+        assert_true(n_reused > 300);
         kvass_context_close(&ctx);
     }
 }

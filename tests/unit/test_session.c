@@ -158,6 +158,18 @@ static void every_cache_goes_on_bit_for_bit(void **state)
     kvass_context_options o = small_options();
     o.share = KVASS_SHARE_PAIRS;
     lengths(llama, o);
+    for (int i = 0; i < 2; i++) {
+        o = small_options();
+        o.store = i ? KVASS_STORE_Q4 : KVASS_STORE_Q8;
+        lengths(models[i], o);
+        o.prefix = prefix;
+        o.n_prefix = N_PREFIX;
+        lengths(models[1 - i], o);
+        o.retain = KVASS_RETAIN_WINDOW;
+        o.window = 40;
+        o.n_sinks = 4;
+        lengths(models[i], o);
+    }
 }
 
 static void cut_back_sequences_can_be_saved(void **state)
