@@ -100,8 +100,8 @@ kvass_status kvass_context_open(kvass_context **out, const kvass_model *model,
         memcpy(ctx->prefix_tokens, o.prefix, (size_t)o.n_prefix * sizeof *o.prefix);
     }
     ctx->kernels = kvass_kernels_get(o.isa);
-    ctx->team.n_cpus = kvass_default_threads();
-    if ((status =
+    if ((status = kvass_team_open(&ctx->team, ctx->n_threads, kvass_default_threads(), err)) ||
+        (status =
              kv_pool_open(&ctx->pool, kv_store_get(o.store), &ctx->kernels, o.page_seed, err)) ||
         (status = bind_blocks(ctx, &o, err)) || (status = kvass_context_run_prefix(ctx, err))) {
         goto fail;
@@ -118,6 +118,7 @@ void kvass_context_close(kvass_context **ctx)
     if (!ctx || !*ctx) {
         return;
     }
+    kvass_team_close(&(*ctx)->team);
     kv_pool_close(&(*ctx)->pool);
     kvass_arena_release(&(*ctx)->arena);
     free((*ctx)->owners);

@@ -109,7 +109,7 @@ kvass_status kvass_forward_chunk(kvass_context *ctx, float *logits, kvass_error 
 {
     forward_call call = {ctx, logits};
     ctx->cancelled = false;
-    kvass_team_run(&ctx->team, ctx->n_threads, forward_member, &call);
+    kvass_team_run(&ctx->team, forward_member, &call);
     if (ctx->cancelled) {
         return kvass_fail(err, KVASS_CANCELLED, "CANCELLED",
                           "stopped by the caller after %d tokens of a sequence",

@@ -1,13 +1,26 @@
-/* team.c - one OpenMP team per forward, and its barrier. */
+/* team.c - the threads of a context, their barrier, and how they wait: spin a little, then sleep.
+ */
 #include "engine/team.h"
 
-#include <sched.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #ifdef _OPENMP
-#include <omp.h>
+#include <omp.h> /* OpenBLAS asks it how many threads to use */
 #endif
 
-enum { SPINS_BEFORE_YIELD = 1000 }; /* 10 to 50 us: longer than an operation's usual imbalance */
+enum { SPINS_BEFORE_SLEEP = 1000 }; /* 10 to 50 us: longer than an operation's usual imbalance */
+
+struct kvass_member {
+    pthread_t thread;
+    kvass_team *team;
+    int32_t index;
+};
 
 static inline void pause_cpu(void)
 {
@@ -18,46 +31,136 @@ static inline void pause_cpu(void)
 #endif
 }
 
+/* ---- signals --------------------------------------------------------------------------------- */
+
+/* n_asleep is raised before the value is looked at again, and read after the value was changed:
+ * with both in one total order no sleeper is missed. */
+static void signal_change(kvass_signal *s, int value)
+{
+    atomic_store(&s->value, value);
+    if (atomic_load(&s->n_asleep) > 0) {
+        (void)syscall(SYS_futex, &s->value, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+    }
+}
+
+static void signal_wait(kvass_signal *s, int old, int spins)
+{
+    for (; spins > 0; spins--) {
+        if (atomic_load_explicit(&s->value, memory_order_acquire) != old) {
+            return;
+        }
+        pause_cpu();
+    }
+    atomic_fetch_add(&s->n_asleep, 1);
+    while (atomic_load(&s->value) == old) {
+        (void)syscall(SYS_futex, &s->value, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0);
+    }
+    atomic_fetch_sub(&s->n_asleep, 1);
+}
+
 void kvass_team_barrier(kvass_team *team)
 {
     if (team->n_threads == 1) {
         return;
     }
-    int round = atomic_load_explicit(&team->round, memory_order_relaxed);
+    int round = atomic_load_explicit(&team->round.value, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) == team->n_threads - 1) {
         atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&team->round, round + 1, memory_order_release);
-        return;
-    }
-    int most_spins = team->n_cpus > 0 && team->n_threads > team->n_cpus ? 0 : SPINS_BEFORE_YIELD;
-    for (int spins = 0; atomic_load_explicit(&team->round, memory_order_acquire) == round;
-         spins++) {
-        if (spins < most_spins) {
-            pause_cpu();
-        } else {
-            (void)sched_yield();
-        }
+        signal_change(&team->round, (int)((unsigned)round + 1));
+    } else {
+        signal_wait(&team->round, round, team->spins);
     }
 }
 
-void kvass_team_run(kvass_team *team, int32_t n_threads, void (*body)(void *arg, int32_t member),
-                    void *arg)
+/* ---- members --------------------------------------------------------------------------------- */
+
+/* a member's BLAS products stay on its thread */
+static void *work(void *arg)
 {
-    atomic_store(&team->arrived, 0);
-    atomic_store(&team->round, 0);
+    struct kvass_member *self = arg;
+    kvass_team *team = self->team;
 #ifdef _OPENMP
-#pragma omp parallel num_threads(n_threads)
-    {
-        /* a team of one is no "active" region: without this OpenBLAS would start threads of its
-         * own, and its sums would depend on how many */
-        omp_set_num_threads(1);
-#pragma omp single
-        team->n_threads = omp_get_num_threads(); /* fewer when the runtime has no more to give */
-        body(arg, omp_get_thread_num());
+    omp_set_num_threads(1);
+#endif
+    for (int job = 0;; job = (int)((unsigned)job + 1)) {
+        signal_wait(&team->job, job, team->spins);
+        if (team->stop) {
+            return NULL;
+        }
+        team->body(team->arg, self->index);
+        kvass_team_barrier(team);
     }
-#else
-    (void)n_threads;
-    team->n_threads = 1;
+}
+
+kvass_status kvass_team_open(kvass_team *team, int32_t n_threads, int32_t n_cpus, kvass_error *err)
+{
+    *team = (kvass_team){.n_threads = 1,
+                         .spins = n_threads > n_cpus ? 0 : SPINS_BEFORE_SLEEP,
+                         .owner_pid = (int32_t)getpid()};
+    if (n_threads < 2) {
+        return KVASS_OK;
+    }
+    size_t n_workers = (size_t)n_threads - 1;
+    team->members = calloc(n_workers, sizeof *team->members);
+    if (!team->members) {
+        return kvass_fail_nomem(err, n_workers * sizeof *team->members, "threads");
+    }
+    sigset_t all, before; /* signals are the caller's: workers block them */
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (size_t i = 0; i < n_workers; i++) {
+        struct kvass_member *member = &team->members[i];
+        *member = (struct kvass_member){.team = team, .index = team->n_threads};
+        if (pthread_create(&member->thread, NULL, work, member) != 0) {
+            break;
+        }
+        team->n_threads++; /* workers read it when the first job has begun */
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return KVASS_OK;
+}
+
+static void begin_job(kvass_team *team)
+{
+    signal_change(&team->job, (int)((unsigned)atomic_load(&team->job.value) + 1));
+}
+
+void kvass_team_close(kvass_team *team)
+{
+    if (team->members && team->owner_pid == (int32_t)getpid()) {
+        team->stop = true;
+        begin_job(team);
+        for (int32_t i = 0; i + 1 < team->n_threads; i++) {
+            (void)pthread_join(team->members[i].thread, NULL);
+        }
+    }
+    free(team->members);
+    team->members = NULL;
+}
+
+/* the caller alone: what is left of the team in a child of fork() */
+static void leave_others_behind(kvass_team *team)
+{
+    if (team->n_threads > 1 && team->owner_pid != (int32_t)getpid()) {
+        team->n_threads = 1;
+    }
+}
+
+void kvass_team_run(kvass_team *team, void (*body)(void *arg, int32_t member), void *arg)
+{
+    leave_others_behind(team);
+    team->body = body;
+    team->arg = arg;
+#ifdef _OPENMP
+    int callers = omp_get_max_threads();
+    omp_set_num_threads(1);
+#endif
+    if (team->n_threads > 1) {
+        begin_job(team);
+    }
     body(arg, 0);
+    kvass_team_barrier(team);
+#ifdef _OPENMP
+    omp_set_num_threads(callers);
 #endif
 }

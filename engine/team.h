@@ -1,9 +1,10 @@
-/* team.h - the threads of one forward.
- * A forward runs inside one OpenMP team; every member executes the whole layer loop and takes its
- * share of each operation. Work is split over output rows, heads or fixed tiles, never so that a
- * sum depends on the number of threads. Between operations stands kvass_team_barrier(): a bounded
- * spin, then yielding, because libgomp's own barrier loses milliseconds when another process is
- * busy.
+/* team.h - the threads of one context.
+ * A forward runs on one team; every member executes the whole layer loop and takes its share of
+ * each operation. Work is split over output rows, heads or fixed tiles, never so that a sum depends
+ * on the number of threads. The members are created once, when the context opens; between forwards
+ * they sleep. Waiting is a bounded spin and then sleep: who spins on, or yields and stays runnable,
+ * takes the CPU from the member he waits for when another process is busy (libgomp's own team loses
+ * milliseconds a token so).
  */
 #ifndef KVASS_ENGINE_TEAM_H
 #define KVASS_ENGINE_TEAM_H
@@ -12,17 +13,36 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/base/error.h"
+
+/* A number that threads wait to see changed. */
+typedef struct kvass_signal {
+    atomic_int value;
+    atomic_int n_asleep;
+} kvass_signal;
+
 typedef struct kvass_team {
-    int32_t n_threads;  /* members of the running team */
-    int32_t n_cpus;     /* CPUs they have, 0 = enough; with fewer than members spinning is waste */
+    int32_t n_threads;  /* members, the caller included */
+    int32_t spins;      /* before a waiting member sleeps; none when CPUs are fewer than members */
     atomic_int arrived; /* members waiting at the barrier */
-    atomic_int round;   /* barriers passed */
+    kvass_signal round; /* barriers passed */
+    kvass_signal job;   /* jobs begun */
+    bool stop;          /* the next job is to end */
+    void (*body)(void *arg, int32_t member);
+    void *arg;
+    int32_t owner_pid;            /* threads do not outlive a fork */
+    struct kvass_member *members; /* members[n_threads - 1], allocated */
 } kvass_team;
 
-/* Run body(arg, member) on `n_threads` threads, member 0 .. team->n_threads-1. Inside it a BLAS
- * product stays on the thread that calls it, for a team of one, too. */
-void kvass_team_run(kvass_team *team, int32_t n_threads, void (*body)(void *arg, int32_t member),
-                    void *arg);
+/* Create n_threads - 1 threads. Where the system gives fewer, the team is smaller: results do not
+ * depend on it. NOMEM for the table of members. */
+kvass_status kvass_team_open(kvass_team *team, int32_t n_threads, int32_t n_cpus, kvass_error *err);
+/* End them. Accepts a team of zeros. */
+void kvass_team_close(kvass_team *team);
+
+/* Run body(arg, member) on all members, member 0 .. team->n_threads-1; 0 is the caller. Inside it a
+ * BLAS product stays on the thread that calls it. In a child of fork() the caller works alone. */
+void kvass_team_run(kvass_team *team, void (*body)(void *arg, int32_t member), void *arg);
 
 /* Wait until every member has come here. What was written before is seen by all after. */
 void kvass_team_barrier(kvass_team *team);

@@ -11,6 +11,8 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "engine/kernels/kernels.h"
 #include "engine/team.h"
@@ -41,14 +43,69 @@ static void count_rounds(void *arg, int32_t member)
     }
 }
 
+/* open a team of n for one job */
+static void run_team(int32_t n, void (*body)(void *arg, int32_t member), void *arg)
+{
+    kvass_error err;
+    assert_int_equal(kvass_team_open(&team, n, 2, &err), KVASS_OK);
+    assert_int_equal(team.n_threads, n);
+    kvass_team_run(&team, body, arg);
+    kvass_team_close(&team);
+}
+
 static void barrier_separates_rounds(void **unused)
 {
     (void)unused;
     for (int32_t n = 1; n <= 5; n++) {
         memset(counters, 0, sizeof counters);
-        kvass_team_run(&team, n, count_rounds, NULL);
+        run_team(n, count_rounds, NULL);
         assert_int_equal(atomic_load(&mistakes), 0);
     }
+}
+
+static void count_job(void *arg, int32_t member)
+{
+    (void)arg;
+    counters[member]++;
+}
+
+/* jobs follow at once, or when every member has long been asleep */
+static void members_miss_no_job(void **unused)
+{
+    (void)unused;
+    kvass_error err;
+    memset(counters, 0, sizeof counters);
+    assert_int_equal(kvass_team_open(&team, 3, 3, &err), KVASS_OK);
+    for (int32_t job = 1; job <= 300; job++) {
+        kvass_team_run(&team, count_job, NULL);
+        for (int32_t m = 0; m < team.n_threads; m++) {
+            assert_int_equal(counters[m], job);
+        }
+        if (job % 100 == 0) {
+            (void)usleep(2000);
+        }
+    }
+    kvass_team_close(&team);
+}
+
+/* after fork() the child has the caller's thread alone, and works with it */
+static void a_forked_child_works_alone(void **unused)
+{
+    (void)unused;
+    kvass_error err;
+    memset(counters, 0, sizeof counters);
+    assert_int_equal(kvass_team_open(&team, 3, 3, &err), KVASS_OK);
+    pid_t child = fork();
+    if (child == 0) {
+        kvass_team_run(&team, count_rounds, NULL);
+        bool right = team.n_threads == 1 && counters[0] == N_ROUNDS && counters[1] == 0;
+        kvass_team_close(&team);
+        _exit(right ? 0 : 1);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    kvass_team_close(&team);
 }
 
 static void shares_cover_everything_once(void **unused)
@@ -97,9 +154,6 @@ static void multiply(void *arg, int32_t member)
 static void blas_stays_on_its_thread(void **unused)
 {
     (void)unused;
-#ifndef _OPENMP
-    skip(); /* there is no team to call BLAS in: it is called from serial code */
-#endif
     products p = {.kernels = kvass_kernels_get(~0u)};
     p.a = calloc((size_t)N * N, sizeof(float));
     p.b = calloc((size_t)N * N, sizeof(float));
@@ -113,18 +167,20 @@ static void blas_stays_on_its_thread(void **unused)
         assert_non_null(p.c[m]);
     }
     int32_t before = threads_of_process();
-    kvass_team_run(&team, 1, multiply, &p);
+    run_team(1, multiply, &p);
     assert_int_equal(threads_of_process(), before); /* a team of one, and BLAS started none */
     float *alone = p.c[MAX_MEMBERS - 1];
     memcpy(alone, p.c[0], (size_t)N * N * sizeof(float));
     for (int32_t n = 2; n <= 4; n++) {
-        kvass_team_run(&team, n, count_rounds, NULL); /* the team's own threads exist now */
+        kvass_error err;
+        assert_int_equal(kvass_team_open(&team, n, n, &err), KVASS_OK);
         before = threads_of_process();
-        kvass_team_run(&team, n, multiply, &p);
-        assert_true(threads_of_process() <= before);
+        kvass_team_run(&team, multiply, &p);
+        assert_int_equal(threads_of_process(), before);
         for (int32_t m = 0; m < team.n_threads; m++) { /* and the bits are those of one thread */
             assert_memory_equal(p.c[m], alone, (size_t)N * N * sizeof(float));
         }
+        kvass_team_close(&team);
     }
     for (int32_t m = 0; m < MAX_MEMBERS; m++) {
         free(p.c[m]);
@@ -139,8 +195,8 @@ static void caller_keeps_its_threads(void **unused)
     (void)unused;
 #ifdef _OPENMP
     omp_set_num_threads(3);
-    kvass_team_run(&team, 1, count_rounds, NULL);
-    kvass_team_run(&team, 2, count_rounds, NULL);
+    run_team(1, count_rounds, NULL);
+    run_team(2, count_rounds, NULL);
     assert_int_equal(omp_get_max_threads(), 3);
 #else
     skip();
@@ -151,6 +207,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(barrier_separates_rounds),
+        cmocka_unit_test(members_miss_no_job),
+        cmocka_unit_test(a_forked_child_works_alone),
         cmocka_unit_test(shares_cover_everything_once),
         cmocka_unit_test(blas_stays_on_its_thread),
         cmocka_unit_test(caller_keeps_its_threads),
