@@ -33,6 +33,7 @@ typedef struct parity_setup {
     int32_t n_sinks;
     kvass_positions positions;
     kvass_share share;
+    bool none; /* nothing is kept */
 } parity_setup;
 
 typedef struct parity_path {
@@ -44,6 +45,14 @@ typedef struct parity_path {
 
 /* The paths; the first is the reference: one prefill of everything. Ends with name NULL. */
 extern const parity_path parity_paths[];
+
+/* How far a text's logits b are from a, over all its tokens: the largest difference, in standard
+ * deviations of a; the mean of KL(softmax(a) || softmax(b)). */
+double parity_worst(const parity_text *text, const float *a, const float *b);
+double parity_mean_kl(const parity_text *text, const float *a, const float *b);
+
+/* What all contexts of a setup have in common; a pool of just enough pages. */
+kvass_context_options parity_options(const parity_text *text, const parity_setup *setup);
 
 /* Fails the test with the library's message. */
 void parity_check(kvass_status status, const kvass_error *err);

@@ -11,8 +11,7 @@ void parity_check(kvass_status status, const kvass_error *err)
     }
 }
 
-/* what all contexts of a setup have in common */
-static kvass_context_options options_of(const parity_text *text, const parity_setup *setup)
+kvass_context_options parity_options(const parity_text *text, const parity_setup *setup)
 {
     kvass_context_options o = kvass_context_options_default();
     o.n_ctx = text->n_tokens; /* n_seqs times its pages: barely enough */
@@ -21,11 +20,12 @@ static kvass_context_options options_of(const parity_text *text, const parity_se
     o.deterministic = setup->deterministic;
     o.page_seed = setup->shuffled ? 12345 : 0;
     o.share = setup->share;
+    o.positions = setup->positions;
+    o.retain = setup->none ? KVASS_RETAIN_NONE : KVASS_RETAIN_FULL;
     if (setup->window > 0) {
         o.retain = KVASS_RETAIN_WINDOW;
         o.window = setup->window;
         o.n_sinks = setup->n_sinks;
-        o.positions = setup->positions;
     }
     return o;
 }
@@ -35,7 +35,7 @@ static kvass_context *open_context(const parity_text *text, const parity_setup *
 {
     kvass_error err;
     kvass_context *ctx;
-    kvass_context_options o = options_of(text, setup);
+    kvass_context_options o = parity_options(text, setup);
     o.n_seqs = n_seqs;
     o.n_batch = n_batch;
     o.n_logits = text->n_tokens + n_seqs;
@@ -289,7 +289,7 @@ static void run_none(const parity_text *text, const parity_setup *setup, int32_t
         run_prefill(text, setup, 512, logits);
         return;
     }
-    kvass_context_options o = options_of(text, setup);
+    kvass_context_options o = parity_options(text, setup);
     o.n_logits = text->n_tokens;
     o.retain = KVASS_RETAIN_NONE;
     parity_check(kvass_context_open(&ctx, text->model, &o, &err), &err);

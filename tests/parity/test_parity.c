@@ -6,7 +6,6 @@
  * order, and shuffled. The argument is a checkpoint; quantized weights are held to the KL bound,
  * too.
  */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,54 +17,6 @@ enum { SEED = 7, MOST_TOKENS = 300 };
 static parity_text text;
 static bool quantized;
 static float *reference, *got;
-
-static double standard_deviation(const float *x, size_t n)
-{
-    double sum = 0, squares = 0;
-    for (size_t i = 0; i < n; i++) {
-        sum += x[i];
-        squares += (double)x[i] * x[i];
-    }
-    double mean = sum / (double)n;
-    return sqrt(squares / (double)n - mean * mean);
-}
-
-static double log_sum_exp(const float *x, int32_t n)
-{
-    double max = x[0], sum = 0;
-    for (int32_t i = 1; i < n; i++) {
-        max = x[i] > max ? x[i] : max;
-    }
-    for (int32_t i = 0; i < n; i++) {
-        sum += exp(x[i] - max);
-    }
-    return max + log(sum);
-}
-
-/* mean over positions of KL(softmax(p) || softmax(q)) */
-static double mean_kl(const float *p, const float *q)
-{
-    double total = 0;
-    for (int32_t t = 0; t < text.n_tokens; t++) {
-        const float *a = p + (size_t)t * (size_t)text.n_vocab;
-        const float *b = q + (size_t)t * (size_t)text.n_vocab;
-        double za = log_sum_exp(a, text.n_vocab), zb = log_sum_exp(b, text.n_vocab);
-        for (int32_t i = 0; i < text.n_vocab; i++) {
-            total += exp(a[i] - za) * ((a[i] - za) - (b[i] - zb));
-        }
-    }
-    return total / text.n_tokens;
-}
-
-static double worst_difference(const float *a, const float *b)
-{
-    double worst = 0;
-    for (size_t i = 0; i < text.n_floats; i++) {
-        double d = fabs((double)a[i] - b[i]);
-        worst = d > worst || isnan(d) ? d : worst;
-    }
-    return worst;
-}
 
 static void run(const parity_path *path, const parity_setup *setup, float *logits)
 {
@@ -80,23 +31,21 @@ static void compare_under(parity_setup setup)
     bool deterministic = setup.deterministic, shuffled = setup.shuffled;
     double worst = 0;
     run(&parity_paths[0], &setup, reference);
-    double spread = standard_deviation(reference, text.n_floats);
-    assert_true(spread > 0);
     for (const parity_path *path = parity_paths + 1; path->name; path++) {
         run(path, &setup, got);
         if (deterministic) {
             if (memcmp(got, reference, text.n_floats * sizeof *got) != 0) {
                 fail_msg("%s: not bit-equal, worst difference %g", path->name,
-                         worst_difference(got, reference));
+                         parity_worst(&text, reference, got));
             }
         } else if (store == KVASS_STORE_F32 && !quantized) {
-            double d = worst_difference(got, reference) / spread;
+            double d = parity_worst(&text, reference, got);
             worst = d > worst ? d : worst;
             if (!(d <= 1e-4)) {
                 fail_msg("%s: off by %g standard deviations", path->name, d);
             }
         } else {
-            double kl = mean_kl(reference, got);
+            double kl = parity_mean_kl(&text, reference, got);
             worst = kl > worst ? kl : worst;
             if (!(kl <= 1e-5)) {
                 fail_msg("%s: mean KL %g", path->name, kl);
@@ -159,7 +108,7 @@ static void threads_change_no_bit(void **state)
             run(path, &setup, got);
             if (memcmp(got, reference, text.n_floats * sizeof *got) != 0) {
                 fail_msg("%s, %d threads: not bit-equal to 1 thread, worst difference %g",
-                         path->name, n, worst_difference(got, reference));
+                         path->name, n, parity_worst(&text, reference, got));
             }
         }
     }
@@ -197,10 +146,8 @@ int main(int argc, char **argv)
     }
     make_text(model);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(paths_agree_f32),
-        cmocka_unit_test(paths_agree_f16),
-        cmocka_unit_test(paths_agree_quantized),
-        cmocka_unit_test(deterministic_is_bit_equal),
+        cmocka_unit_test(paths_agree_f32),       cmocka_unit_test(paths_agree_f16),
+        cmocka_unit_test(paths_agree_quantized), cmocka_unit_test(deterministic_is_bit_equal),
         cmocka_unit_test(threads_change_no_bit),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -253,6 +253,8 @@ static void caches_that_keep_everything_find_the_passkey(void **unused)
         {"full f32", 0, 100, {.store = KVASS_STORE_F32}},
         {"full f16", 0, 100, {.store = KVASS_STORE_F16}},
         {"full f16, deterministic", 0, 100, {.store = KVASS_STORE_F16, .deterministic = true}},
+        {"full q8", 0, 100, {.store = KVASS_STORE_Q8}},
+        {"full q4", 0, 100, {.store = KVASS_STORE_Q4}},
         {"none", 0, 100, {.retain = KVASS_RETAIN_NONE, .store = KVASS_STORE_F32}},
         {"window of everything", 0, 100, {.retain = KVASS_RETAIN_WINDOW, .window = 1000}},
     };
