@@ -1,16 +1,27 @@
 /* generate.c - `kvass generate`: a prompt in, text out as it comes.
  * Order: read the prompt, look at the checkpoint's header, encode, refuse what cannot fit, and only
- * then read weights and take memory. generate_run.c runs the network, help.c holds the words.
+ * then read weights and take memory. help.c holds the words.
  */
 #include "tools/generate.h"
 #include "tools/help.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
-#include <unistd.h>
 
-enum { KEY_STOP = CLI_KEY_OWN, KEY_ECHO, KEY_JSON, KEY_STATS, KEY_RAW, KEY_SPECIAL, KEY_STRICT };
+enum {
+    KEY_STOP = CLI_KEY_OWN,
+    KEY_SYSTEM,
+    KEY_SAMPLES,
+    KEY_PROMPTS,
+    KEY_PROMPT_CACHE,
+    KEY_PROMPT_CACHE_ALL,
+    KEY_ECHO,
+    KEY_JSON,
+    KEY_STATS,
+    KEY_RAW,
+    KEY_SPECIAL,
+    KEY_STRICT
+};
 
 static const struct argp_child children[] = {
     {&cli_prompt_argp, 0, NULL, 0},
@@ -19,6 +30,24 @@ static const struct argp_child children[] = {
     {&cli_sampling_argp, 0, NULL, 0},
     {0},
 };
+
+/* what cannot be asked for together */
+static void check_together(const generate_args *args, struct argp_state *state)
+{
+    const cli_prompt *prompt = &args->opts.prompt;
+    if (args->prompts && (prompt->text || prompt->file)) {
+        argp_error(state, "--prompts FILE has the prompts: no other can be given");
+    }
+    if (args->prompts && (args->prompt_cache || args->n_samples > 1)) {
+        argp_error(state, "--prompts is not for --prompt-cache and --samples");
+    }
+    if (args->prompt_cache_all && !args->prompt_cache) {
+        argp_error(state, "--prompt-cache-all needs --prompt-cache FILE");
+    }
+    if (args->prompt_cache_all && args->n_samples > 1) {
+        argp_error(state, "--prompt-cache-all saves one text: not with --samples");
+    }
+}
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
@@ -35,6 +64,24 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
             argp_error(state, "--stop: expected up to %d texts, none empty", CLI_MAX_STOPS);
         }
         args->stop.strings[args->stop.n++] = arg;
+        return 0;
+    case KEY_SYSTEM:
+        args->system = arg;
+        return 0;
+    case KEY_SAMPLES:
+        args->n_samples = (int)cli_int(state, "--samples", arg, 1, GENERATE_MAX_SAMPLES);
+        return 0;
+    case KEY_PROMPTS:
+        args->prompts = arg;
+        return 0;
+    case KEY_PROMPT_CACHE:
+        args->prompt_cache = arg;
+        return 0;
+    case KEY_PROMPT_CACHE_ALL:
+        args->prompt_cache_all = true;
+        return 0;
+    case ARGP_KEY_END:
+        check_together(args, state);
         return 0;
     case KEY_ECHO:
         args->echo = true;
@@ -62,6 +109,11 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 static const struct argp_option options[] = {
     {"tokens", 'n', "N", 0, "at most N new tokens", 0},
     {"stop", KEY_STOP, "TEXT", 0, "end before this text; may be repeated", 0},
+    {"system", KEY_SYSTEM, "TEXT", 0, "text before the prompt, pinned in the cache", 0},
+    {"samples", KEY_SAMPLES, "N", 0, "N continuations of the prompt, decoded together", 0},
+    {"prompts", KEY_PROMPTS, "FILE", 0, "a prompt on each line; pages are reused", 0},
+    {"prompt-cache", KEY_PROMPT_CACHE, "FILE", 0, "keep the prompt's keys and values there", 0},
+    {"prompt-cache-all", KEY_PROMPT_CACHE_ALL, NULL, 0, "and those of what is generated", 0},
     {"special", KEY_SPECIAL, NULL, 0, "names of special tokens in the prompt mean the tokens", 0},
     {"strict-utf8", KEY_STRICT, NULL, 0, "refuse a prompt that is not UTF-8", 0},
     {"echo", KEY_ECHO, NULL, 0, "print the prompt first", 0},
@@ -73,79 +125,19 @@ static const struct argp_option options[] = {
 
 /* ---- before the network --------------------------------------------------------------------- */
 
-static int encode_prompt(generate_run *run)
-{
-    const generate_args *args = run->args;
-    kvass_encode_options opt = kvass_encode_options_default();
-    opt.add_special = true;
-    opt.parse_special = args->special;
-    opt.strict_utf8 = args->strict;
-    size_t n_errors = cli_utf8_errors(run->prompt.data, run->prompt.n);
-    if (n_errors > 0 && !args->strict && !args->opts.quiet) {
-        cli_say("prompt: %zu bytes are not UTF-8", n_errors);
-    }
-    int code = cli_encode(run->tok, run->prompt.data, run->prompt.n, &opt, &run->ids);
-    if (code != CLI_OK) {
-        return code;
-    }
-    kvass_tokenizer_info tok_info;
-    kvass_tokenizer_get_info(run->tok, &tok_info);
-    if (run->ids.n == 0) {
-        int32_t bos = run->info.bos >= 0 ? run->info.bos : tok_info.bos;
-        if (bos < 0) {
-            cli_say("empty prompt, and the model has no begin-of-text token: nothing to "
-                    "condition on");
-            return CLI_USAGE;
-        }
-        run->ids.data[run->ids.n++] = bos; /* cli_encode leaves room */
-    }
-    if (tok_info.n_vocab > run->info.n_vocab) {
-        code = cli_check_ids(&run->ids, run->info.n_vocab);
-        if (code != CLI_OK) {
-            cli_say("the tokenizer has %d tokens, the model %d", (int)tok_info.n_vocab,
-                    (int)run->info.n_vocab);
-            return CLI_BAD_MODEL;
-        }
-    }
-    return CLI_OK;
-}
-
-/* Choose the context length and refuse a prompt that is longer. */
-static int fit_prompt(generate_run *run)
-{
-    kvass_context_options *opt = &run->args->opts.context;
-    int64_t n_prompt = (int64_t)run->ids.n, n_max = run->args->n_max;
-    if (opt->n_ctx == 0) {
-        opt->n_ctx = run->info.n_ctx;
-        if (n_max >= 0 && n_prompt + n_max < opt->n_ctx) {
-            opt->n_ctx = (int32_t)(n_prompt + n_max);
-        }
-    }
-    if (n_prompt > opt->n_ctx) {
-        cli_say("the prompt has %lld tokens and exceeds the available context size of %d tokens "
-                "(PROMPT_TOO_LONG)",
-                (long long)n_prompt, (int)opt->n_ctx);
-        return CLI_NO_ROOM;
-    }
-    if (opt->n_ctx > run->info.n_ctx && !run->args->opts.quiet) {
-        cli_say("warning: a context of %d tokens, the model was trained with %d", (int)opt->n_ctx,
-                (int)run->info.n_ctx);
-    }
-    return CLI_OK;
-}
-
 /* A parameter out of range is refused before anything else happens to the prompt. */
-static int open_sampler(generate_run *run)
+static int check_sampler(generate_run *run)
 {
     kvass_error err;
+    kvass_sampler *sampler;
     cli_options *opts = &run->args->opts;
     uint32_t seed = (uint32_t)(cli_now() * 1e6);
     if (!opts->seed_given) {
         (void)!getrandom(&seed, sizeof seed, GRND_NONBLOCK);
         opts->sampler.seed = seed; /* 32 bits: short enough to type again */
     }
-    kvass_status status =
-        kvass_sampler_open(&run->sampler, run->info.n_vocab, &opts->sampler, &err);
+    kvass_status status = kvass_sampler_open(&sampler, run->info.n_vocab, &opts->sampler, &err);
+    kvass_sampler_close(&sampler);
     return status == KVASS_OK ? CLI_OK : cli_fail(&err);
 }
 
@@ -158,15 +150,12 @@ static int prepare(generate_run *run)
         return code;
     }
     kvass_model_get_info(run->model, &run->info);
-    code = open_sampler(run);
+    code = check_sampler(run);
     if (code == CLI_OK) {
         code = cli_open_tokenizer(opts, run->model, &run->tok);
     }
     if (code == CLI_OK) {
-        code = encode_prompt(run);
-    }
-    if (code == CLI_OK) {
-        code = fit_prompt(run);
+        code = generate_prepare(run);
     }
     const kvass_context_options *contexts[] = {&opts->context};
     if (code == CLI_OK) {
@@ -183,54 +172,67 @@ static int prepare(generate_run *run)
     return code;
 }
 
+/* room for the ids that the samples generate */
+static int take_room(generate_run *run)
+{
+    size_t n_samples = (size_t)run->args->n_samples;
+    size_t n_ids = (size_t)run->args->opts.context.n_ctx + 1;
+    run->samples = calloc(n_samples, sizeof *run->samples);
+    for (size_t i = 0; run->samples && i < n_samples; i++) {
+        run->samples[i].out.data = calloc(n_ids, sizeof(int32_t));
+        if (!run->samples[i].out.data) {
+            break;
+        }
+    }
+    if (!run->samples || !run->samples[n_samples - 1].out.data) {
+        cli_say("out of memory for %zu times %zu token ids", n_samples, n_ids);
+        return CLI_NO_ROOM;
+    }
+    return CLI_OK;
+}
+
 static int open_all(generate_run *run)
 {
     kvass_error err;
     int code = prepare(run);
+    if (code == CLI_OK) {
+        code = take_room(run);
+    }
     if (code != CLI_OK) {
         return code;
     }
     kvass_status status = kvass_context_open(&run->ctx, run->model, &run->args->opts.context, &err);
-    if (status == KVASS_OK) {
-        status = kvass_seq_open(&run->seq, run->ctx, &err);
-    }
-    if (status == KVASS_OK) {
-        status = kvass_stream_open(&run->stream, run->tok, false, &err);
-    }
     return status == KVASS_OK ? CLI_OK : cli_fail(&err);
 }
 
 static void close_all(generate_run *run)
 {
-    kvass_stream_close(&run->stream);
-    kvass_seq_close(&run->seq);
     kvass_context_close(&run->ctx);
-    kvass_sampler_close(&run->sampler);
     kvass_tokenizer_close(&run->tok);
     kvass_model_close(&run->model);
-    cli_bytes_free(&run->prompt);
-    cli_bytes_free(&run->text);
-    cli_bytes_free(&run->args->stop.held);
-    free(run->ids.data);
-    free(run->out.data);
+    for (int i = 0; run->samples && i < run->args->n_samples; i++) {
+        cli_bytes_free(&run->samples[i].text);
+        free(run->samples[i].out.data);
+    }
+    free(run->samples);
+    for (size_t i = 0; i < run->n_prompts; i++) {
+        cli_bytes_free(&run->prompts[i].text);
+        free(run->prompts[i].ids.data);
+    }
+    free(run->prompts);
+    free(run->pinned.data);
 }
 
 static int run_generate(int argc, char **argv)
 {
     static const struct argp argp = {options, parse_option, NULL, NULL, children, NULL, NULL};
-    generate_args args = {.n_max = -1};
+    generate_args args = {.n_max = -1, .n_samples = 1};
     if (!cli_options_init(&args.opts, &cli_generate)) {
         return CLI_USAGE;
     }
     (void)argp_parse(&argp, argc, argv, 0, NULL, &args);
     generate_run run = {.args = &args};
-    bool given;
-    int code = cli_read_prompt(&args.opts.prompt, &run.prompt, &given);
-    if (code == CLI_OK && !given && !isatty(STDIN_FILENO)) {
-        cli_say("no prompt: give one as an argument, with -f or on standard input; "
-                "-p '' is the empty prompt");
-        code = CLI_USAGE;
-    }
+    int code = generate_read(&run);
     double start = cli_now();
     if (code == CLI_OK) {
         code = open_all(&run);

@@ -1,5 +1,7 @@
-/* generate_run.c - the loop of `kvass generate`, its output and its reports.
- * Text goes out as soon as it is certain: complete characters that cannot become a stop string.
+/* generate_run.c - the loop of `kvass generate`.
+ * The samples of a prompt share its pages and are decoded together, one row each; those that have
+ * ended leave the batch. Text goes out as soon as it is certain (complete characters that cannot
+ * become a stop string), the samples one after the other: a later one is kept until its turn.
  */
 #include "tools/generate.h"
 
@@ -8,240 +10,368 @@
 #include <unistd.h>
 
 #define FLUSH_AFTER 0.02 /* seconds that output may wait when no terminal shows it */
-#define MIB         (1024.0 * 1024.0)
 
-typedef struct output {
-    bool terminal;
-    bool mid_line; /* the last byte written was no newline */
-    double flushed;
-} output;
+/* ---- text ------------------------------------------------------------------------------------ */
 
-static int put(generate_run *run, output *out, const char *data, size_t n)
+static int print(generate_run *run, const char *data, size_t n)
 {
     if (n == 0) {
         return CLI_OK;
     }
-    if (run->args->json) {
-        return cli_bytes_add(&run->text, data, n) ? CLI_OK : CLI_NO_ROOM;
-    }
     cli_put_text(data, n, run->args->raw);
-    out->mid_line = data[n - 1] != '\n';
-    double now = out->terminal ? 0 : cli_now();
-    if (out->terminal || now - out->flushed >= FLUSH_AFTER) {
-        out->flushed = now;
+    run->mid_line = data[n - 1] != '\n';
+    double now = run->terminal ? 0 : cli_now();
+    if (run->terminal || now - run->flushed >= FLUSH_AFTER) {
+        run->flushed = now;
         return cli_finish_output();
     }
     return CLI_OK;
 }
 
+static int put(generate_run *run, generate_sample *s, const char *data, size_t n)
+{
+    if (!run->args->json && s == &run->samples[run->current]) {
+        return print(run, data, n);
+    }
+    if (!cli_bytes_add(&s->text, data, n)) {
+        cli_say("out of memory for text");
+        return CLI_NO_ROOM;
+    }
+    return CLI_OK;
+}
+
 /* Pass on the text of one id. *stopped tells whether a stop string is complete. */
-static int put_id(generate_run *run, output *out, int32_t id, bool *stopped)
+static int put_id(generate_run *run, generate_sample *s, int32_t id, bool *stopped)
 {
     kvass_error err;
     const char *bytes;
     size_t n;
-    if (kvass_stream_put(run->stream, id, &bytes, &n, &err) != KVASS_OK) {
+    if (kvass_stream_put(s->stream, id, &bytes, &n, &err) != KVASS_OK) {
         return cli_fail(&err);
     }
-    int found = cli_stop_put(&run->args->stop, bytes, n, &bytes, &n);
+    int found = cli_stop_put(&s->stop, bytes, n, &bytes, &n);
     if (found < 0) {
         cli_say("out of memory for text");
         return CLI_NO_ROOM;
     }
     *stopped = found == 1;
-    return put(run, out, bytes, n);
+    return put(run, s, bytes, n);
 }
 
 /* What is still held back at the end of the text. */
-static int put_rest(generate_run *run, output *out, bool stopped)
+static int put_rest(generate_run *run, generate_sample *s)
 {
     const char *bytes;
     size_t n;
-    int code = CLI_OK;
-    kvass_stream_end(run->stream, &bytes, &n);
-    if (!stopped) {
-        int found = cli_stop_put(&run->args->stop, bytes, n, &bytes, &n);
-        code = found < 0 ? CLI_NO_ROOM : put(run, out, bytes, n);
-        if (code == CLI_OK && found == 0) {
-            cli_stop_end(&run->args->stop, &bytes, &n);
-            code = put(run, out, bytes, n);
-        }
+    kvass_stream_end(s->stream, &bytes, &n);
+    if (strcmp(s->finish_reason, "stop") == 0) {
+        return CLI_OK;
     }
-    if (!run->args->json && out->terminal && out->mid_line) {
-        (void)fputc('\n', stdout);
+    int found = cli_stop_put(&s->stop, bytes, n, &bytes, &n);
+    int code = found < 0 ? CLI_NO_ROOM : put(run, s, bytes, n);
+    if (code == CLI_OK && found == 0) {
+        cli_stop_end(&s->stop, &bytes, &n);
+        code = put(run, s, bytes, n);
     }
-    return code != CLI_OK ? code : cli_finish_output();
+    return code;
 }
 
-static bool ends_text(const generate_run *run, int32_t id, int32_t tok_eos)
+/* before the text of a sample or of one of several prompts: an empty line, and who it is for those
+ * who watch */
+static int begin_text(generate_run *run)
 {
+    const generate_args *args = run->args;
+    bool first = run->current == 0 && run->prompt == run->prompts;
+    if (args->json) {
+        return CLI_OK;
+    }
+    if (!first) {
+        (void)fputs(run->mid_line ? "\n\n" : "\n", stdout);
+        run->mid_line = false;
+    }
+    bool watched = !args->opts.quiet && (args->stats || isatty(STDERR_FILENO));
+    if ((args->n_samples > 1 || run->n_prompts > 1) && watched) {
+        int code = cli_finish_output();
+        if (code != CLI_OK) {
+            return code;
+        }
+        (void)fprintf(
+            stderr, "-- %s %d of %d, seed %llu\n", args->n_samples > 1 ? "sample" : "prompt",
+            args->n_samples > 1 ? run->current + 1 : (int)(run->prompt - run->prompts) + 1,
+            args->n_samples > 1 ? args->n_samples : (int)run->n_prompts,
+            (unsigned long long)run->samples[run->current].seed);
+    }
+    return args->echo ? print(run, run->prompt->text.data, run->prompt->text.n) : CLI_OK;
+}
+
+/* when the sample being printed has ended, those that waited for it get their turn */
+static int next_texts(generate_run *run)
+{
+    int code = CLI_OK;
+    while (code == CLI_OK && run->current + 1 < run->args->n_samples &&
+           run->samples[run->current].finish_reason) {
+        generate_sample *s = &run->samples[++run->current];
+        code = begin_text(run);
+        if (code == CLI_OK && !run->args->json) {
+            code = print(run, s->text.data, s->text.n);
+        }
+    }
+    return code;
+}
+
+/* ---- tokens ---------------------------------------------------------------------------------- */
+
+static bool ends_text(const generate_run *run, int32_t id)
+{
+    kvass_tokenizer_info tok_info;
+    kvass_tokenizer_get_info(run->tok, &tok_info);
     for (int32_t i = 0; i < run->info.n_eos; i++) {
         if (run->info.eos[i] == id) {
             return true;
         }
     }
-    return id == tok_eos;
+    return id == tok_info.eos;
 }
 
-/* The stream has to know the prompt's end: what a token's text is can depend on what is before it.
- */
-static int start_text(generate_run *run, output *out)
+static int pick(generate_sample *s, int32_t *id)
 {
     kvass_error err;
-    for (size_t i = 0; i < run->ids.n; i++) {
-        const char *bytes;
-        size_t n;
-        if (kvass_stream_put(run->stream, run->ids.data[i], &bytes, &n, &err) != KVASS_OK) {
-            return cli_fail(&err);
+    if (kvass_sampler_pick(s->sampler, kvass_seq_logits(s->seq), kvass_seq_tokens(s->seq),
+                           kvass_seq_n_tokens(s->seq), id, &err) != KVASS_OK) {
+        cli_say("position %d: %s (%s)", (int)kvass_seq_n_tokens(s->seq), err.message, err.rule);
+        return CLI_RUNTIME;
+    }
+    return CLI_OK;
+}
+
+/* One step of one sample up to its next token: *id, if it goes on; else finish_reason is set. */
+static int step(generate_run *run, generate_sample *s, int32_t *id)
+{
+    int64_t n_max = run->args->n_max;
+    bool stopped = false;
+    if ((int64_t)s->out.n == n_max) {
+        s->finish_reason = "length";
+        return CLI_OK;
+    }
+    int code = pick(s, id);
+    if (code != CLI_OK) {
+        return code;
+    }
+    if (ends_text(run, *id)) {
+        s->finish_reason = "eos";
+        return CLI_OK;
+    }
+    s->out.data[s->out.n++] = *id;
+    code = put_id(run, s, *id, &stopped);
+    if (stopped) {
+        s->finish_reason = "stop";
+    } else if ((int64_t)s->out.n == n_max) {
+        s->finish_reason = "length"; /* no need to decode what nothing follows */
+    } else if (kvass_seq_n_tokens(s->seq) == run->args->opts.context.n_ctx) {
+        s->finish_reason = "context";
+    }
+    return code;
+}
+
+static void end_all(generate_run *run, const char *reason)
+{
+    for (int i = 0; i < run->args->n_samples; i++) {
+        if (!run->samples[i].finish_reason) {
+            run->samples[i].finish_reason = reason;
         }
     }
-    return run->args->echo ? put(run, out, run->prompt.data, run->prompt.n) : CLI_OK;
 }
 
 static int fail_or_cancel(generate_run *run, const kvass_error *err)
 {
-    if (err->code == KVASS_CANCELLED) {
-        run->finish_reason = "cancelled";
-        return CLI_OK;
-    }
-    return cli_fail(err);
+    end_all(run, "cancelled");
+    return err->code == KVASS_CANCELLED ? CLI_OK : cli_fail(err);
 }
 
-/* Sample, print, decode, until something ends the text; sets finish_reason. */
-static int decode_loop(generate_run *run, output *out, double start)
+/* Sample, print, decode, until every sample has ended. */
+static int decode_loop(generate_run *run, double start)
 {
     kvass_error err;
-    kvass_tokenizer_info tok_info;
-    kvass_tokenizer_get_info(run->tok, &tok_info);
-    int32_t n_ctx = run->args->opts.context.n_ctx;
-    bool stopped = false;
-    for (;;) {
-        int32_t id;
-        if ((int64_t)run->out.n == run->args->n_max) {
-            run->finish_reason = "length";
-            return CLI_OK;
+    kvass_seq *batch[GENERATE_MAX_SAMPLES];
+    int32_t tokens[GENERATE_MAX_SAMPLES];
+    for (bool first = true;; first = false) {
+        int32_t n = 0;
+        for (int i = 0; i < run->args->n_samples; i++) {
+            generate_sample *s = &run->samples[i];
+            if (s->finish_reason) {
+                continue;
+            }
+            int code = step(run, s, &tokens[n]);
+            if (first && i == 0) {
+                run->times.first_token = cli_now() - start;
+            }
+            if (code == CLI_OK && s->finish_reason) {
+                code = put_rest(run, s);
+            } else {
+                batch[n++] = s->seq;
+            }
+            if (code != CLI_OK) {
+                return code;
+            }
         }
-        if (kvass_sampler_pick(run->sampler, kvass_seq_logits(run->seq), kvass_seq_tokens(run->seq),
-                               kvass_seq_n_tokens(run->seq), &id, &err) != KVASS_OK) {
-            cli_say("position %d: %s (%s)", (int)kvass_seq_n_tokens(run->seq), err.message,
-                    err.rule);
-            return CLI_RUNTIME;
-        }
-        if (run->out.n == 0) {
-            run->times.first_token = cli_now() - start;
-        }
-        if (ends_text(run, id, tok_info.eos)) {
-            run->finish_reason = "eos";
-            return CLI_OK;
-        }
-        run->out.data[run->out.n++] = id;
-        int code = put_id(run, out, id, &stopped);
-        if (code != CLI_OK) {
+        int code = next_texts(run);
+        if (code != CLI_OK || n == 0) {
             return code;
         }
-        if (stopped) {
-            run->finish_reason = "stop";
-            return CLI_OK;
-        }
-        if ((int64_t)run->out.n == run->args->n_max) {
-            continue; /* no need to decode what nothing follows */
-        }
-        if (kvass_seq_n_tokens(run->seq) == n_ctx) {
-            run->finish_reason = "context";
-            return CLI_OK;
-        }
-        if (kvass_decode(run->seq, id, &err) != KVASS_OK) {
+        if (kvass_decode_batch(batch, tokens, n, &err) != KVASS_OK) {
             return fail_or_cancel(run, &err);
         }
         if (cli_interrupted()) {
-            run->finish_reason = "cancelled";
+            end_all(run, "cancelled");
             return CLI_OK;
         }
     }
 }
 
-/* ---- reports -------------------------------------------------------------------------------- */
+/* ---- one prompt ------------------------------------------------------------------------------ */
 
-static double rate(double n, double seconds)
+/* Each sample's own generator and text. A stream has to know the prompt's end: what a token's text
+ * is can depend on what is before it. */
+static int open_samples(generate_run *run)
 {
-    return seconds > 0 ? n / seconds : 0;
+    kvass_error err;
+    for (int i = 0; i < run->args->n_samples; i++) {
+        generate_sample *s = &run->samples[i];
+        kvass_sampler_options opt = run->args->opts.sampler;
+        opt.seed += (uint64_t)i;
+        s->seed = opt.seed;
+        s->stop = run->args->stop;
+        s->out.n = s->text.n = 0;
+        s->finish_reason = NULL;
+        if (kvass_sampler_open(&s->sampler, run->info.n_vocab, &opt, &err) != KVASS_OK ||
+            kvass_stream_open(&s->stream, run->tok, false, &err) != KVASS_OK) {
+            return cli_fail(&err);
+        }
+        size_t n_all = run->pinned.n + run->prompt->ids.n;
+        for (size_t t = 0; t < n_all; t++) {
+            const char *bytes;
+            size_t n;
+            int32_t id =
+                t < run->pinned.n ? run->pinned.data[t] : run->prompt->ids.data[t - run->pinned.n];
+            if (kvass_stream_put(s->stream, id, &bytes, &n, &err) != KVASS_OK) {
+                return cli_fail(&err);
+            }
+        }
+    }
+    return CLI_OK;
 }
 
-/* Decoding steps: the first token comes out of the prefill. */
-static double n_decoded(const generate_run *run)
+static void close_samples(generate_run *run)
 {
-    return (double)(kvass_seq_n_tokens(run->seq) - (int32_t)run->ids.n);
+    for (int i = run->args->n_samples - 1; i >= 0; i--) {
+        generate_sample *s = &run->samples[i];
+        kvass_seq_close(&s->seq);
+        kvass_stream_close(&s->stream);
+        kvass_sampler_close(&s->sampler);
+        cli_bytes_free(&s->stop.held);
+        s->stop.held = (cli_bytes){0};
+    }
 }
 
-static void print_summary(const generate_run *run)
+/* The prompt's rows into the first sample's sequence: restored, reused, run. */
+static kvass_status read_prompt(generate_run *run, int *code, kvass_error *err)
 {
-    kvass_cache_usage usage;
-    kvass_context_get_usage(run->ctx, &usage);
-    const generate_times *t = &run->times;
-    (void)fprintf(
-        stderr,
-        "prompt %zu tok %.3g ms (%.0f tok/s) | %zu tok %.4g ms (%.0f tok/s) | first token "
-        "%.3g ms | load %.3g ms | kv %.3g/%.3g MiB | peak %.0f MiB | seed %llu | "
-        "stop: %s\n",
-        run->ids.n, t->prompt * 1e3, rate((double)run->ids.n, t->prompt), run->out.n,
-        t->decode * 1e3, rate(n_decoded(run), t->decode), t->first_token * 1e3, t->load * 1e3,
-        (double)usage.bytes_used / MIB, (double)usage.bytes_reserved / MIB,
-        (double)cli_peak_bytes() / MIB, (unsigned long long)run->args->opts.sampler.seed,
-        run->finish_reason);
+    kvass_seq *seq = run->samples[0].seq;
+    const cli_ids *ids = &run->prompt->ids;
+    int32_t n_pinned = (int32_t)run->pinned.n, n_have = n_pinned, n_ids = (int32_t)ids->n;
+    run->n_restored = run->n_reused = 0;
+    if (run->args->prompt_cache) {
+        *code = generate_restore(run, &n_have);
+    } else if (run->n_prompts > 1) {
+        kvass_status status = kvass_seq_reuse(seq, ids->data, n_ids, &run->n_reused, err);
+        if (status != KVASS_OK) {
+            return status;
+        }
+        n_have += run->n_reused;
+    }
+    int32_t at = n_have - n_pinned;
+    return *code != CLI_OK || at == n_ids ? KVASS_OK
+                                          : kvass_prefill(seq, ids->data + at, n_ids - at, err);
 }
 
-static int print_document(const generate_run *run)
+/* the other samples share the first one's past */
+static kvass_status fork_samples(generate_run *run, kvass_error *err)
 {
-    const generate_times *t = &run->times;
-    json_t *timing = json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:o}", "load_ms", cli_json_real(t->load * 1e3, 3), "prompt_ms",
-        cli_json_real(t->prompt * 1e3, 3), "prompt_tok_s",
-        cli_json_real(rate((double)run->ids.n, t->prompt), 1), "first_token_ms",
-        cli_json_real(t->first_token * 1e3, 3), "decode_ms", cli_json_real(t->decode * 1e3, 3),
-        "decode_tok_s", cli_json_real(rate(n_decoded(run), t->decode), 1));
-    return cli_print_json(json_pack(
-        "{s:o, s:o, s:o, s:s, s:I, s:o, s:o}", "text", cli_json_text(run->text.data, run->text.n),
-        "tokens", cli_json_ids(run->out.data, run->out.n), "prompt_tokens",
-        cli_json_ids(run->ids.data, run->ids.n), "finish_reason", run->finish_reason, "seed",
-        (json_int_t)run->args->opts.sampler.seed, "timing", timing, "cache",
-        cli_json_cache(run->ctx)));
+    kvass_status status = KVASS_OK;
+    for (int i = 1; i < run->args->n_samples && status == KVASS_OK; i++) {
+        status = kvass_seq_fork(&run->samples[i].seq, run->samples[0].seq, err);
+    }
+    return status;
+}
+
+/* Everything up to the texts' end; *saved is set to the exit code of --prompt-cache's save, for
+ * which no text is lost. */
+static int run_samples(generate_run *run, int *saved)
+{
+    kvass_error err;
+    int code = CLI_OK;
+    double start = cli_now();
+    kvass_status status = kvass_seq_open(&run->samples[0].seq, run->ctx, &err);
+    if (status == KVASS_OK) {
+        status = read_prompt(run, &code, &err);
+    }
+    if (code == CLI_OK && status == KVASS_OK && run->args->prompt_cache &&
+        !run->args->prompt_cache_all) {
+        *saved = generate_save(run);
+    }
+    if (code == CLI_OK && status == KVASS_OK) {
+        status = fork_samples(run, &err);
+    }
+    run->times.prompt = cli_now() - start;
+    if (code == CLI_OK && status == KVASS_OK) {
+        code = decode_loop(run, start);
+        run->times.decode = cli_now() - start - run->times.prompt;
+        if (code == CLI_OK && run->args->prompt_cache_all) {
+            *saved = generate_save(run);
+        }
+    } else if (code == CLI_OK) {
+        code = fail_or_cancel(run, &err);
+    }
+    return code;
+}
+
+static int continue_prompt(generate_run *run)
+{
+    int saved = CLI_OK;
+    run->current = 0;
+    int code = open_samples(run);
+    if (code == CLI_OK) {
+        code = begin_text(run);
+    }
+    if (code == CLI_OK) {
+        code = run_samples(run, &saved);
+    }
+    if (code == CLI_OK && run->args->json) {
+        code = generate_print_document(run);
+    }
+    bool watched = run->args->stats || isatty(STDERR_FILENO);
+    if (code == CLI_OK && !run->args->json && run->terminal && run->mid_line) {
+        (void)fputc('\n', stdout);
+        run->mid_line = false;
+    }
+    int flushed = cli_finish_output();
+    code = code == CLI_OK ? flushed : code;
+    if (code == CLI_OK && !run->args->opts.quiet && watched) {
+        generate_print_summary(run);
+    }
+    close_samples(run);
+    return code == CLI_OK ? saved : code;
 }
 
 int generate_all(generate_run *run)
 {
-    const generate_args *args = run->args;
-    output out = {.terminal = isatty(STDOUT_FILENO)};
-    run->finish_reason = "cancelled";
-    run->out.data = calloc((size_t)args->opts.context.n_ctx + 1, sizeof *run->out.data);
-    if (!run->out.data) {
-        cli_say("out of memory for %d token ids", (int)args->opts.context.n_ctx);
-        return CLI_NO_ROOM;
-    }
+    int code = CLI_OK;
+    run->terminal = isatty(STDOUT_FILENO);
     cli_catch_interrupt();
     kvass_context_set_cancel(run->ctx, cli_cancel, NULL);
-    int code = start_text(run, &out);
-    if (code != CLI_OK) {
-        return code;
-    }
-    kvass_error err;
-    double start = cli_now();
-    kvass_status status = kvass_prefill(run->seq, run->ids.data, (int32_t)run->ids.n, &err);
-    run->times.prompt = cli_now() - start;
-    if (status == KVASS_OK) {
-        code = decode_loop(run, &out, start);
-        run->times.decode = cli_now() - start - run->times.prompt;
-    } else {
-        code = fail_or_cancel(run, &err);
-    }
-    int flushed = put_rest(run, &out, strcmp(run->finish_reason, "stop") == 0);
-    if (code == CLI_OK) {
-        code = flushed;
-    }
-    if (code == CLI_OK && args->json) {
-        code = print_document(run);
-    }
-    if (code == CLI_OK && !args->opts.quiet && (args->stats || isatty(STDERR_FILENO))) {
-        print_summary(run);
+    for (size_t i = 0; i < run->n_prompts && code == CLI_OK && !cli_interrupted(); i++) {
+        run->prompt = &run->prompts[i];
+        code = continue_prompt(run);
     }
     return code;
 }

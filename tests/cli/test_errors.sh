@@ -13,7 +13,7 @@ says "--kv-type"
 expect 2 "${k[@]}" --isa sse2 x
 says "--isa"
 # flags of caches that do not exist are not taken in silence
-for flag in --topk-pages --recent --dense-layers --kv-offload --prompt-cache --chat; do
+for flag in --topk-pages --recent --dense-layers --kv-offload --chat; do
     expect 2 "${k[@]}" $flag 1 x
     says "unrecognized option '$flag'"
 done
