@@ -41,7 +41,7 @@ expect 0 "${g[@]}" --samples 5 --seed 1 -n 4 --json "$long"
 json 'd["cache"]["bytes_shared"] > 0' \
     'd["cache"]["bytes_used"] < d["cache"]["bytes_shared"] + 5 * 2 * 32 * 3072'
 expect 0 "${g[@]}" --samples 5 --seed 1 -n 4 --stats "$long"
-grep -qE '\| shared [0-9.]+ MiB \|.* seed 1-5 \| stop: length,length,length,length,length$' "$err" ||
+grep -qE '\| shared [0-9.]+ MiB \|.* seed 1-5 \| stop: length(,length){4}$' "$err" ||
     fail "summary: $(cat "$err")"
 expect 2 "${g[@]}" --samples 0 x
 says "--samples"
