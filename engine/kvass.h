@@ -76,13 +76,23 @@ KVASS_API const char *kvass_version(void);
 
 /* X(NAME, "name", elements per block, bytes per block)
  * q8_0    GGUF's block: f16 scale d, then 32 int8; value = d * q
- * q8_f32  the same with an f32 scale, so that llama2.c's Q8_0 groups load without rounding */
+ * q8_f32  the same with an f32 scale, so that llama2.c's Q8_0 groups load without rounding
+ * the others are GGUF's blocks, as engine/kernels/quants.c describes them */
 #define KVASS_DTYPE_MAP(X)                                                                         \
     X(F32, "f32", 1, 4)                                                                            \
     X(F16, "f16", 1, 2)                                                                            \
     X(BF16, "bf16", 1, 2)                                                                          \
     X(Q8_0, "q8_0", 32, 34)                                                                        \
-    X(Q8_F32, "q8_f32", 32, 36)
+    X(Q8_F32, "q8_f32", 32, 36)                                                                    \
+    X(Q4_0, "q4_0", 32, 18)                                                                        \
+    X(Q4_1, "q4_1", 32, 20)                                                                        \
+    X(Q5_0, "q5_0", 32, 22)                                                                        \
+    X(Q5_1, "q5_1", 32, 24)                                                                        \
+    X(Q2_K, "q2_k", 256, 84)                                                                       \
+    X(Q3_K, "q3_k", 256, 110)                                                                      \
+    X(Q4_K, "q4_k", 256, 144)                                                                      \
+    X(Q5_K, "q5_k", 256, 176)                                                                      \
+    X(Q6_K, "q6_k", 256, 210)
 
 typedef enum kvass_dtype {
 #define X(name, text, n_block, n_bytes) KVASS_DTYPE_##name,
@@ -109,7 +119,8 @@ typedef struct kvass_model_options {
 KVASS_API kvass_model_options kvass_model_options_default(void);
 
 /* Open a checkpoint: a Hugging Face folder, a .safetensors file (config.json beside it), a sharded
- * model.safetensors.index.json, or a llama2.c .bin (v0, v1, v2). opt may be NULL for defaults.
+ * model.safetensors.index.json, a .gguf (of a split one the first part), or a llama2.c .bin (v0,
+ * v1, v2). opt may be NULL for defaults.
  * The caller owns *out and closes it after every context made from it.
  * IO, FORMAT, UNSUPPORTED, NOMEM, INVALID. */
 KVASS_API kvass_status kvass_model_open(kvass_model **out, const char *path,
@@ -413,9 +424,9 @@ KVASS_API kvass_status kvass_sampler_pick(kvass_sampler *sampler, const float *l
 typedef struct kvass_tokenizer kvass_tokenizer;
 typedef struct kvass_stream kvass_stream;
 
-/* Open tokenizer.json, a folder with tokenizer.json or vocab.json + merges.txt, a vocab.json, or a
- * llama2.c tokenizer.bin. n_vocab: the model's vocabulary size, or 0 if unknown; tokenizer.bin
- * needs it only to be compared. IO, FORMAT, UNSUPPORTED, NOMEM. */
+/* Open tokenizer.json, a folder with tokenizer.json or vocab.json + merges.txt, a vocab.json, a
+ * .gguf, or a llama2.c tokenizer.bin. n_vocab: the model's vocabulary size, or 0 if unknown; it is
+ * only compared with what the file says. IO, FORMAT, UNSUPPORTED, NOMEM. */
 KVASS_API kvass_status kvass_tokenizer_open(kvass_tokenizer **out, const char *path,
                                             int32_t n_vocab, kvass_error *err);
 KVASS_API void kvass_tokenizer_close(kvass_tokenizer **tok);

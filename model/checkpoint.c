@@ -193,11 +193,13 @@ typedef kvass_status (*read_fn)(kvass_checkpoint *ckpt, const char *path, kvass_
 
 static kvass_status refuse(const char *path, const char *found, kvass_error *err)
 {
-    return kvass_fail(err, KVASS_UNSUPPORTED, "CHECKPOINT_KIND",
-                      "%s: expected a folder with config.json and model.safetensors, a "
-                      ".safetensors file, a model.safetensors.index.json or a llama2.c .bin, found "
-                      "%s",
-                      path, found);
+    return kvass_fail(
+        err, KVASS_UNSUPPORTED, "CHECKPOINT_KIND",
+        "%s: expected a folder with config.json and model.safetensors, a "
+        ".safetensors file, a model.safetensors.index.json, a .gguf or a llama2.c .bin, "
+        "found "
+        "%s",
+        path, found);
 }
 
 /* The reader for the file `path`, by its first bytes and then by its name. */
@@ -222,6 +224,8 @@ static kvass_status sniff_file(const char *path, read_fn *reader, kvass_error *e
         *reader = kvass_safetensors_index_read;
     } else if (strcmp(like, "a safetensors file") == 0) {
         *reader = kvass_safetensors_read;
+    } else if (strcmp(like, "a GGUF file") == 0) {
+        *reader = kvass_gguf_read;
     } else if (strcmp(like, KVASS_LOOKS_UNKNOWN) != 0) {
         status = refuse(path, like, err);
     } else if (ends_with(path, ".safetensors")) {

@@ -19,6 +19,7 @@
 static const tok_reader *const readers[] = {
     &kvass_reader_tokenizer_json,
     &kvass_reader_vocab_merges,
+    &kvass_reader_gguf,
     &kvass_reader_llama2c_bin,
 };
 
@@ -82,10 +83,10 @@ static kvass_status read_source(kvass_tokenizer *tok, const tok_source *source, 
             return readers[i]->read(tok, source, err);
         }
     }
-    return kvass_fail(
-        err, KVASS_UNSUPPORTED, "TOKENIZER_KIND",
-        "%s: expected tokenizer.json, vocab.json or a llama2.c tokenizer.bin, found %s",
-        source->path, kvass_file_looks_like(source->head, source->n_head));
+    return kvass_fail(err, KVASS_UNSUPPORTED, "TOKENIZER_KIND",
+                      "%s: expected tokenizer.json, vocab.json, a GGUF file or a llama2.c "
+                      "tokenizer.bin, found %s",
+                      source->path, kvass_file_looks_like(source->head, source->n_head));
 }
 
 kvass_status kvass_tokenizer_open(kvass_tokenizer **out, const char *path, int32_t n_vocab,

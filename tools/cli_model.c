@@ -1,6 +1,7 @@
 /* cli_model.c - which checkpoint to open, and the tokenizer that belongs to it.
  * A tokenizer lies beside its model: in the folder itself, or for a llama2.c file as tokenizer.bin,
- * tok<n_vocab>.bin or another tok*.bin whose vocabulary has the model's size.
+ * tok<n_vocab>.bin or another tok*.bin whose vocabulary has the model's size. A GGUF file has its
+ * own.
  */
 #include "tools/cli.h"
 
@@ -241,6 +242,9 @@ static kvass_status open_tokenizer(const cli_options *opts, const kvass_model *m
     if (opts->tokenizer) {
         return kvass_tokenizer_open(tok, opts->tokenizer, info.n_vocab, err);
     }
+    if (strncmp(info.format, "GGUF", 4) == 0) {
+        return kvass_tokenizer_open(tok, info.path, info.n_vocab, err); /* it is in the file */
+    }
     char folder[PATH_SIZE];
     model_folder(info.path, folder);
     if (ends_with(info.path, ".bin")) {
@@ -256,7 +260,8 @@ size_t cli_tokenizer_bytes(const kvass_model *model, const char **name)
     kvass_model_info info;
     kvass_model_get_info(model, &info);
     model_folder(info.path, folder);
-    for (int i = 0; i < 2 && !ends_with(info.path, ".bin"); i++) {
+    bool beside = !ends_with(info.path, ".bin") && strncmp(info.format, "GGUF", 4) != 0;
+    for (int i = 0; i < 2 && beside; i++) {
         struct stat st;
         if (join(path, folder, names[i]) && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
             *name = names[i];

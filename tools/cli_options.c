@@ -86,7 +86,7 @@ static error_t parse_model(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option model_options[] = {
-    {"model", 'm', "MODEL", 0, "checkpoint: a folder, .safetensors, .index.json or .bin", 0},
+    {"model", 'm', "MODEL", 0, "checkpoint: a folder, .safetensors, .index.json, .gguf or .bin", 0},
     {"tokenizer", KEY_TOKENIZER, "PATH", 0, "tokenizer, when it is not beside the model", 0},
     {"mmap", KEY_MMAP, NULL, 0, "map the weights instead of reading them", 0},
     {"quiet", 'q', NULL, 0, "say nothing but errors", 0},

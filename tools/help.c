@@ -3,7 +3,7 @@
 #include "tools/help.h"
 
 #define MODEL_HELP                                                                                 \
-    "  -m MODEL             a folder, .safetensors, .index.json or llama2.c .bin\n"                \
+    "  -m MODEL             a folder, .safetensors, .index.json, .gguf or .bin\n"                \
     "      --tokenizer PATH tokenizer, when it is not beside the model\n"                          \
     "      --mmap           map the weights instead of reading them\n"                             \
     "  -q, -v               say less, say more\n"

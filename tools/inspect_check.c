@@ -16,46 +16,57 @@ int64_t inspect_n_elements(const kvass_tensor_info *tensor)
     return n;
 }
 
-/* Where a type keeps floating-point numbers: `step` bytes from one to the next, `width` bytes wide.
- */
+/* Where a type keeps floating-point numbers: n beside each other, `width` bytes wide, and `step`
+ * bytes from such a group to the next. */
 typedef struct scan_rule {
-    size_t start, step, width;
+    size_t start, step, width, n;
     uint32_t exponent; /* all its bits set: infinity or NaN */
 } scan_rule;
+
+/* GGUF's blocks hold a scale, or a scale and an offset, as f16. */
+static const scan_rule block_rules[KVASS_N_DTYPES] = {
+    [KVASS_DTYPE_Q8_0] = {0, 34, 2, 1, 0x7c00u},    [KVASS_DTYPE_Q4_0] = {0, 18, 2, 1, 0x7c00u},
+    [KVASS_DTYPE_Q4_1] = {0, 20, 2, 2, 0x7c00u},    [KVASS_DTYPE_Q5_0] = {0, 22, 2, 1, 0x7c00u},
+    [KVASS_DTYPE_Q5_1] = {0, 24, 2, 2, 0x7c00u},    [KVASS_DTYPE_Q2_K] = {80, 84, 2, 2, 0x7c00u},
+    [KVASS_DTYPE_Q3_K] = {108, 110, 2, 1, 0x7c00u}, [KVASS_DTYPE_Q4_K] = {0, 144, 2, 2, 0x7c00u},
+    [KVASS_DTYPE_Q5_K] = {0, 176, 2, 2, 0x7c00u},   [KVASS_DTYPE_Q6_K] = {208, 210, 2, 1, 0x7c00u},
+};
 
 static bool rule_of(const kvass_tensor_info *tensor, scan_rule *rule)
 {
     switch (tensor->dtype) {
     case KVASS_DTYPE_F32:
-        *rule = (scan_rule){0, 4, 4, 0x7f800000u};
+        *rule = (scan_rule){0, 4, 4, 1, 0x7f800000u};
         return true;
     case KVASS_DTYPE_F16:
-        *rule = (scan_rule){0, 2, 2, 0x7c00u};
+        *rule = (scan_rule){0, 2, 2, 1, 0x7c00u};
         return true;
     case KVASS_DTYPE_BF16:
-        *rule = (scan_rule){0, 2, 2, 0x7f80u};
-        return true;
-    case KVASS_DTYPE_Q8_0: /* a scale, then 32 int8, again and again */
-        *rule = (scan_rule){0, 34, 2, 0x7c00u};
+        *rule = (scan_rule){0, 2, 2, 1, 0x7f80u};
         return true;
     case KVASS_DTYPE_Q8_F32: /* all int8 first, then the scales */
-        *rule = (scan_rule){(size_t)inspect_n_elements(tensor), 4, 4, 0x7f800000u};
+        *rule = (scan_rule){(size_t)inspect_n_elements(tensor), 4, 4, 1, 0x7f800000u};
         return true;
     case KVASS_N_DTYPES:
-        break;
+        return false;
+    default:
+        *rule = block_rules[tensor->dtype];
+        return true;
     }
-    return false;
 }
 
 static int64_t count_bad(const unsigned char *block, size_t n_bytes, const scan_rule *rule)
 {
     int64_t n_bad = 0;
-    for (size_t i = 0; i + rule->width <= n_bytes; i += rule->step) {
-        uint32_t bits = (uint32_t)block[i] | (uint32_t)block[i + 1] << 8;
-        if (rule->width == 4) {
-            bits |= (uint32_t)block[i + 2] << 16 | (uint32_t)block[i + 3] << 24;
+    for (size_t i = 0; i < n_bytes; i += rule->step) {
+        for (size_t j = i, k = 0; k < rule->n && j + rule->width <= n_bytes; k++) {
+            uint32_t bits = (uint32_t)block[j] | (uint32_t)block[j + 1] << 8;
+            if (rule->width == 4) {
+                bits |= (uint32_t)block[j + 2] << 16 | (uint32_t)block[j + 3] << 24;
+            }
+            n_bad += (bits & rule->exponent) == rule->exponent;
+            j += rule->width;
         }
-        n_bad += (bits & rule->exponent) == rule->exponent;
     }
     return n_bad;
 }

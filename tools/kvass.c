@@ -45,7 +45,7 @@ static int print_version(void)
     (void)printf("cpu      %s, %d threads\n", kvass_isa_name(~(uint32_t)0),
                  (int)kvass_default_threads());
     (void)printf("formats  safetensors (F32, F16, BF16, one file or sharded), "
-                 "llama2.c .bin (v0, v1, v2)\n");
+                 "GGUF (v2, v3), llama2.c .bin (v0, v1, v2)\n");
     (void)printf("families llama, gpt2, kvass\n");
     return cli_finish_output();
 }

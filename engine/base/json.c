@@ -215,3 +215,23 @@ bool kvass_json_set_string(kvass_json *object, const char *key, const char *valu
 {
     return set(object, key, json_string(value));
 }
+
+kvass_json *kvass_json_new_array(void)
+{
+    return outer(json_array());
+}
+
+bool kvass_json_push_int(kvass_json *array, int64_t value)
+{
+    return json_array_append_new((json_t *)array, json_integer(value)) == 0;
+}
+
+bool kvass_json_push_real(kvass_json *array, double value)
+{
+    return json_array_append_new((json_t *)array, json_real(value)) == 0;
+}
+
+bool kvass_json_set_value(kvass_json *object, const char *key, kvass_json *value)
+{
+    return set(object, key, (json_t *)value);
+}

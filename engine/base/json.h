@@ -53,5 +53,10 @@ bool kvass_json_set_int(kvass_json *object, const char *key, int64_t value);
 bool kvass_json_set_real(kvass_json *object, const char *key, double value);
 bool kvass_json_set_bool(kvass_json *object, const char *key, bool value);
 bool kvass_json_set_string(kvass_json *object, const char *key, const char *value);
+kvass_json *kvass_json_new_array(void);
+bool kvass_json_push_int(kvass_json *array, int64_t value);
+bool kvass_json_push_real(kvass_json *array, double value);
+/* The object takes over `value`, also on failure; false, too, when value is NULL. */
+bool kvass_json_set_value(kvass_json *object, const char *key, kvass_json *value);
 
 #endif

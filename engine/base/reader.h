@@ -53,7 +53,7 @@ static inline bool kvass_reader_i32(kvass_reader *r, int32_t *out)
 
 static inline bool kvass_reader_u64(kvass_reader *r, uint64_t *out)
 {
-    uint32_t lo, hi;
+    uint32_t lo = 0, hi = 0;
     if (kvass_reader_left(r) < 8) {
         return false;
     }

@@ -18,8 +18,12 @@
 
 /* The parts of kvass_kernels_fill_avx2() that live in files of their own. */
 void kvass_avx2_fill_matmul(kvass_kernels *k);
+void kvass_avx2_fill_quants(kvass_kernels *k);
 void kvass_avx2_fill_cache(kvass_kernels *k);
 void kvass_avx2_fill_kv_quant(kvass_kernels *k);
+
+/* out[n] = the values of n elements of a type of quants.h */
+void kvass_avx2_widen_quants(kvass_dtype dtype, const void *in, int32_t n, float *out);
 
 /* A matmul entry for m >= 2, with the bits of the entry for m = 1; see avx2_panel.c. */
 void kvass_avx2_matmul_panel(kvass_dtype dtype, const void *w, size_t row_bytes, int32_t n_in,
@@ -89,18 +93,23 @@ FORCE_INLINE bool is_q8(kvass_dtype dtype)
     return dtype == KVASS_DTYPE_Q8_0 || dtype == KVASS_DTYPE_Q8_F32;
 }
 
+/* one of the types of quants.h, which are widened as a whole */
+FORCE_INLINE bool is_quants(kvass_dtype dtype)
+{
+    return dtype > KVASS_DTYPE_Q8_F32;
+}
+
 /* bytes of n elements in front of a block's start */
 FORCE_INLINE size_t bytes_of(kvass_dtype dtype, int32_t n)
 {
     switch (dtype) {
-    case KVASS_DTYPE_F32:
-        return (size_t)n * sizeof(float);
-    case KVASS_DTYPE_Q8_0:
-        return (size_t)(n / KVASS_QBLOCK) * (sizeof(uint16_t) + KVASS_QBLOCK);
-    case KVASS_DTYPE_Q8_F32:
-        return (size_t)(n / KVASS_QBLOCK) * (sizeof(float) + KVASS_QBLOCK);
+#define X(name, text, n_block, n_bytes)                                                            \
+    case KVASS_DTYPE_##name:                                                                       \
+        return (size_t)n / n_block * n_bytes;
+        KVASS_DTYPE_MAP(X)
+#undef X
     default:
-        return (size_t)n * sizeof(uint16_t);
+        return 0;
     }
 }
 

@@ -57,6 +57,10 @@ FORCE_INLINE void panel_fill(panel *p, kvass_dtype dtype, const uint8_t *w, size
     for (int32_t r = 0; r < n_rows; r++) {
         const uint8_t *in = w + (size_t)r * row_bytes + bytes_of(dtype, k0);
         int32_t k = 0;
+        if (is_quants(dtype)) {
+            kvass_avx2_widen_quants(dtype, in, n, p->w[r]); /* whole blocks are whole steps */
+            continue;
+        }
         if (is_q8(dtype)) {
             for (; k < n; k += KVASS_QBLOCK) {
                 const uint8_t *q;
@@ -275,8 +279,11 @@ void kvass_avx2_matmul_panel(kvass_dtype dtype, const void *w, size_t row_bytes,
     case KVASS_DTYPE_Q8_0:
         matmul(KVASS_DTYPE_Q8_0, w, row_bytes, n_in, row0, row1, x, ldx, m, y, ldy);
         break;
-    default:
+    case KVASS_DTYPE_Q8_F32:
         matmul(KVASS_DTYPE_Q8_F32, w, row_bytes, n_in, row0, row1, x, ldx, m, y, ldy);
+        break;
+    default: /* one for all types of quants.h: only the widening differs */
+        matmul(dtype, w, row_bytes, n_in, row0, row1, x, ldx, m, y, ldy);
         break;
     }
 }

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "engine/base/half.h"
-#include "engine/kernels/kernels.h"
+#include "engine/kernels/scalar.h"
 
 #define LANES 16  /* partial sums of one reduction: element i goes to sum i % LANES */
 #define CHUNK 256 /* elements of a weight row widened at a time; a multiple of every block */
@@ -101,11 +101,9 @@ static void narrow_f16(const float *x, int32_t n, uint16_t *out)
 
 /* ---- products with weights ------------------------------------------------------------------- */
 
-/* y[m, row0..row1-1] = x[m, n_in] . w[n_out, n_in]^T. A row is widened CHUNK elements at a time,
- * and each y adds up the dot products of its chunks in order. */
-static void matmul(kvass_dtype dtype, void (*widen)(const void *, int32_t, float *), const void *w,
-                   size_t row_bytes, int32_t n_in, int32_t row0, int32_t row1, const float *x,
-                   int32_t ldx, int32_t m, float *y, int32_t ldy)
+void kvass_scalar_matmul(kvass_dtype dtype, void (*widen)(const void *, int32_t, float *),
+                         const void *w, size_t row_bytes, int32_t n_in, int32_t row0, int32_t row1,
+                         const float *x, int32_t ldx, int32_t m, float *y, int32_t ldy)
 {
     const kvass_dtype_traits *traits = kvass_dtype_get(dtype);
     const size_t chunk_bytes = (size_t)(CHUNK / traits->n_block) * (size_t)traits->block_bytes;
@@ -129,31 +127,36 @@ static void matmul(kvass_dtype dtype, void (*widen)(const void *, int32_t, float
 static void matmul_f32(const void *w, size_t row_bytes, int32_t n_in, int32_t row0, int32_t row1,
                        const float *x, int32_t ldx, int32_t m, float *y, int32_t ldy)
 {
-    matmul(KVASS_DTYPE_F32, widen_f32, w, row_bytes, n_in, row0, row1, x, ldx, m, y, ldy);
+    kvass_scalar_matmul(KVASS_DTYPE_F32, widen_f32, w, row_bytes, n_in, row0, row1, x, ldx, m, y,
+                        ldy);
 }
 
 static void matmul_f16(const void *w, size_t row_bytes, int32_t n_in, int32_t row0, int32_t row1,
                        const float *x, int32_t ldx, int32_t m, float *y, int32_t ldy)
 {
-    matmul(KVASS_DTYPE_F16, widen_f16, w, row_bytes, n_in, row0, row1, x, ldx, m, y, ldy);
+    kvass_scalar_matmul(KVASS_DTYPE_F16, widen_f16, w, row_bytes, n_in, row0, row1, x, ldx, m, y,
+                        ldy);
 }
 
 static void matmul_bf16(const void *w, size_t row_bytes, int32_t n_in, int32_t row0, int32_t row1,
                         const float *x, int32_t ldx, int32_t m, float *y, int32_t ldy)
 {
-    matmul(KVASS_DTYPE_BF16, widen_bf16, w, row_bytes, n_in, row0, row1, x, ldx, m, y, ldy);
+    kvass_scalar_matmul(KVASS_DTYPE_BF16, widen_bf16, w, row_bytes, n_in, row0, row1, x, ldx, m, y,
+                        ldy);
 }
 
 static void matmul_q8_0(const void *w, size_t row_bytes, int32_t n_in, int32_t row0, int32_t row1,
                         const float *x, int32_t ldx, int32_t m, float *y, int32_t ldy)
 {
-    matmul(KVASS_DTYPE_Q8_0, widen_q8_0, w, row_bytes, n_in, row0, row1, x, ldx, m, y, ldy);
+    kvass_scalar_matmul(KVASS_DTYPE_Q8_0, widen_q8_0, w, row_bytes, n_in, row0, row1, x, ldx, m, y,
+                        ldy);
 }
 
 static void matmul_q8_f32(const void *w, size_t row_bytes, int32_t n_in, int32_t row0, int32_t row1,
                           const float *x, int32_t ldx, int32_t m, float *y, int32_t ldy)
 {
-    matmul(KVASS_DTYPE_Q8_F32, widen_q8_f32, w, row_bytes, n_in, row0, row1, x, ldx, m, y, ldy);
+    kvass_scalar_matmul(KVASS_DTYPE_Q8_F32, widen_q8_f32, w, row_bytes, n_in, row0, row1, x, ldx, m,
+                        y, ldy);
 }
 
 /* ---- norms ----------------------------------------------------------------------------------- */
@@ -418,4 +421,5 @@ void kvass_kernels_fill_scalar(kvass_kernels *k)
 {
     *k = table; /* gemm_nt and gemm_nn come from kvass_kernels_fill_gemm */
     kvass_scalar_fill_kv_quant(k);
+    kvass_scalar_fill_quants(k);
 }

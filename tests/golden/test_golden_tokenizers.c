@@ -264,6 +264,21 @@ static void test_pairs_llama3(void **state)
     assert_int_equal(rmdir(folder), 0);
 }
 
+/* The vocabularies that are whole GGUF files themselves. */
+static void test_pairs_gguf(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"deepseek-coder", "falcon", "gpt-2",
+                                        "llama-spm",      "phi-3",  "starcoder"};
+    char file[128], path[UNIT_PATH_BYTES];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        (void)snprintf(file, sizeof file, "tokenizers/gguf/ggml-vocab-%s.gguf", names[i]);
+        kvass_tokenizer *tok = open_or_fail(unit_shared(file, path));
+        check_pairs(tok, names[i], 46);
+        kvass_tokenizer_close(&tok);
+    }
+}
+
 /* ---- whole corpora come back ----------------------------------------------------------------- */
 
 static void test_corpora(void **state)
@@ -298,7 +313,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fixtures),     cmocka_unit_test(test_pairs_gpt2),
         cmocka_unit_test(test_pairs_qwen2),  cmocka_unit_test(test_pairs_llama2),
-        cmocka_unit_test(test_pairs_llama3), cmocka_unit_test(test_corpora),
+        cmocka_unit_test(test_pairs_llama3), cmocka_unit_test(test_pairs_gguf),
+        cmocka_unit_test(test_corpora),
     };
     return cmocka_run_group_tests_name("golden_tokenizers", tests, NULL, NULL);
 }

@@ -20,6 +20,24 @@ enum {
     LDY = N_OUT + GAP
 };
 
+/* Blocks of any bytes, but of halves below 2: all bits of the top exponents are cleared wherever a
+ * half may lie. Their values are the scalar kernel's, which a golden holds to the reference. */
+static void fill_quants(check *c, kvass_dtype dtype, int32_t n_in, unsigned char *w, double *values)
+{
+    static float widened[4128];
+    const kvass_dtype_traits *t = kvass_dtype_get(dtype);
+    size_t row_bytes = (size_t)(n_in / t->n_block) * (size_t)t->block_bytes;
+    for (int32_t r = 0; r < N_OUT; r++, w += row_bytes) {
+        for (size_t i = 0; i < row_bytes; i++) {
+            w[i] = (unsigned char)(check_random(c) & 0xbf);
+        }
+        c->scalar->widen[dtype](w, n_in, widened);
+        for (int32_t k = 0; k < n_in; k++) {
+            values[(size_t)r * (size_t)n_in + (size_t)k] = widened[k];
+        }
+    }
+}
+
 /* Fills w[N_OUT, n_in] in its stored form and values[N_OUT, n_in] with what the form says. */
 static void fill_weights(check *c, kvass_dtype dtype, fill f, int32_t n_in, unsigned char *w,
                          double *values)
@@ -36,6 +54,10 @@ static void fill_weights(check *c, kvass_dtype dtype, fill f, int32_t n_in, unsi
             memcpy(w + (size_t)i * sizeof h, &h, sizeof h);
             values[i] = f16 ? check_f16_value(h) : check_bf16_value(h);
         }
+    }
+    if (dtype > KVASS_DTYPE_Q8_F32) {
+        fill_quants(c, dtype, n_in, w, values);
+        return;
     }
     if (dtype != KVASS_DTYPE_Q8_0 && dtype != KVASS_DTYPE_Q8_F32) {
         return;
@@ -155,14 +177,20 @@ static void check_product(check *c, const kvass_kernels *k, kvass_dtype dtype, i
 static void check_matmul(check *c, const kvass_kernels *k, kvass_dtype dtype)
 {
     static const int32_t ms[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 24, 25, 27};
-    static const int32_t more[] = {511, 512, 513, 1000, 1056};
+    static const int32_t more[] = {511, 512, 513, 1000, 1056, 1300};
     const int32_t unit = kvass_dtype_get(dtype)->n_block;
     int32_t turn = 0;
+    const bool quants = dtype > KVASS_DTYPE_Q8_F32; /* nine types of one kind share the cases */
     for (check_case t = {0}; check_next(c, &t); turn++) {
-        int32_t n_in = unit == 1 ? t.n : t.n > 127 ? t.n / unit * unit : t.n % 5 * unit;
-        check_product(c, k, dtype, n_in, ms[turn % 9], t.place, t.fill);
+        if (quants && turn % 9 != (int32_t)dtype % 9) {
+            continue;
+        }
+        int32_t n_in = unit == 1                 ? t.n
+                       : t.n > 127 && unit < 256 ? t.n / unit * unit
+                                                 : t.n % 5 * unit;
+        check_product(c, k, dtype, n_in, ms[turn / (quants ? 9 : 1) % 9], t.place, t.fill);
     }
-    for (size_t i = 0; i < sizeof more / sizeof more[0] && !c->failed; i++) {
+    for (size_t i = quants ? 5 : 0; i < sizeof more / sizeof more[0] && !c->failed; i++) {
         for (size_t j = 0; j < sizeof ms / sizeof ms[0] && !c->failed; j++) {
             check_product(c, k, dtype, more[i] / unit * unit, ms[j], (int32_t)j % c->n_places,
                           FILL_NORMAL);
@@ -194,4 +222,11 @@ void check_matmul_q8_0(check *c, const kvass_kernels *k)
 void check_matmul_q8_f32(check *c, const kvass_kernels *k)
 {
     check_matmul(c, k, KVASS_DTYPE_Q8_F32);
+}
+
+void check_matmul_quants(check *c, const kvass_kernels *k)
+{
+    for (int dtype = KVASS_DTYPE_Q8_F32 + 1; dtype < KVASS_N_DTYPES; dtype++) {
+        check_matmul(c, k, (kvass_dtype)dtype);
+    }
 }

@@ -52,6 +52,7 @@ static const entry entries[] = {
     {"matmul_bf16", check_matmul_bf16},
     {"matmul_q8_0", check_matmul_q8_0},
     {"matmul_q8_f32", check_matmul_q8_f32},
+    {"matmul_quants", check_matmul_quants},
     {"kv_dot", check_kv_dot},
     {"kv_acc", check_kv_acc},
     {"gemm_nt", check_gemm_nt},

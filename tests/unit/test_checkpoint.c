@@ -17,7 +17,6 @@ static void other_files_are_refused_by_what_they_are(void **state)
         {"<!DOCTYPE html><html>", 21, "found a saved web page"},
         {"\n\n  <html lang=\"en\">", 20, "found a saved web page"},
         {"version https://git-lfs.github.com/spec/v1\noid", 46, "found a Git LFS pointer"},
-        {"GGUF\3\0\0\0\0\0\0\0", 12, "found a GGUF file"},
         {"PK\3\4\0\0\0\0\0\0", 10, "found a zip archive (PyTorch?)"},
         {"\x80\2}q\1.", 6, "found a Python pickle"},
         {"\x1f\x8b\x08\0", 4, "found a gzip file"},

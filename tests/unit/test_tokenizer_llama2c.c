@@ -140,8 +140,8 @@ static void test_refused(void **state)
     memcpy(b.bytes, "\n\x0e\n\x05<unk>", 9);
     b.n = 9;
     refuse(&b, 0, KVASS_FORMAT, "TOKENIZER_HEADER", "SentencePiece");
-    memcpy(b.bytes, "GGUF\3\0\0\0", 8);
-    refuse(&b, 0, KVASS_UNSUPPORTED, "TOKENIZER_KIND", "a GGUF file");
+    memcpy(b.bytes, "\x89HDF\r\n\0\0", 8);
+    refuse(&b, 0, KVASS_UNSUPPORTED, "TOKENIZER_KIND", "an HDF5 file");
 
     b.n = 0;
     put_i32(&b, 7);

@@ -1,0 +1,324 @@
+/* gguf_config.c - config.json's language out of a GGUF file's metadata; see gguf.h.
+ * Called by gguf.c when all tensors are known: what the metadata leaves unsaid, such as the size of
+ * the vocabulary, the tensors say. Ranges are checked where every configuration is, in families/.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model/gguf.h"
+
+typedef struct making {
+    kvass_checkpoint *ckpt;
+    const kvass_gguf *g;
+    const kvass_gguf_arch *arch;
+    kvass_json *config;
+    kvass_error *err;
+} making;
+
+static kvass_status nomem(const making *m)
+{
+    return kvass_fail_nomem(m->err, 64, "the configuration");
+}
+
+static kvass_status wrong(const making *m, const char *key, const char *expected,
+                          const kvass_gguf_value *value)
+{
+    char found[64];
+    return kvass_fail(m->err, KVASS_FORMAT, value ? "CONFIG_TYPE" : "CONFIG_MISSING",
+                      "%s: \"%s\": expected %s, found %s", m->ckpt->config_path, key, expected,
+                      kvass_gguf_describe(value, found, sizeof found));
+}
+
+/* The value of "<architecture>.<key>", or NULL; the whole key is in name[n_bytes] then. */
+static const kvass_gguf_value *lookup(const making *m, const char *key, char *name, size_t n_bytes)
+{
+    (void)snprintf(name, n_bytes, "%s.%s", m->arch->arch, key);
+    return kvass_gguf_find(m->g, name);
+}
+
+/* An integer; where there is one for each layer, they must be equal: layers of different shapes
+ * have no place in a configuration. */
+static kvass_status take_int(const making *m, const char *name, const kvass_gguf_value *value,
+                             int64_t *out)
+{
+    int64_t other;
+    if (!kvass_gguf_as_int(m->g, value, 0, out)) {
+        return wrong(m, name, "an integer", value);
+    }
+    for (uint32_t i = 1; i < value->n; i++) {
+        (void)kvass_gguf_as_int(m->g, value, i, &other);
+        if (other != *out) {
+            return kvass_fail(m->err, KVASS_UNSUPPORTED, "CONFIG_TYPE",
+                              "%s: \"%s\": expected the same number for every layer, found %lld "
+                              "and %lld",
+                              m->ckpt->config_path, name, (long long)*out, (long long)other);
+        }
+    }
+    return KVASS_OK;
+}
+
+static kvass_status take_real(const making *m, const char *name, const kvass_gguf_value *value,
+                              double *out)
+{
+    if (value->is_array || !kvass_gguf_as_real(m->g, value, 0, out)) {
+        return wrong(m, name, "a floating-point number", value);
+    }
+    if (!isfinite(*out)) {
+        return kvass_fail(m->err, KVASS_FORMAT, "CONFIG_RANGE",
+                          "%s: \"%s\": expected a finite number, found %g", m->ckpt->config_path,
+                          name, *out);
+    }
+    return KVASS_OK;
+}
+
+static kvass_status take_key(const making *m, const kvass_gguf_key *k)
+{
+    char name[128];
+    int64_t integer = 0;
+    double real = 0;
+    bool flag = false, set = false;
+    const kvass_gguf_value *value = lookup(m, k->gguf, name, sizeof name);
+    kvass_status status = KVASS_OK;
+    if (!value) {
+        return KVASS_OK;
+    }
+    switch (k->kind) {
+    case KVASS_GGUF_KEY_INT:
+        status = take_int(m, name, value, &integer);
+        set = status == KVASS_OK && kvass_json_set_int(m->config, k->key, integer);
+        break;
+    case KVASS_GGUF_KEY_REAL:
+        status = take_real(m, name, value, &real);
+        set = status == KVASS_OK && kvass_json_set_real(m->config, k->key, real);
+        break;
+    case KVASS_GGUF_KEY_BOOL:
+        status = value->is_array || !kvass_gguf_as_bool(m->g, value, 0, &flag)
+                     ? wrong(m, name, "true or false", value)
+                     : KVASS_OK;
+        set = status == KVASS_OK && kvass_json_set_bool(m->config, k->key, flag);
+        break;
+    }
+    return status == KVASS_OK && !set ? nomem(m) : status;
+}
+
+static bool is_listed(const kvass_gguf_key *keys, const char *gguf)
+{
+    for (; keys && keys->gguf; keys++) {
+        if (strcmp(keys->gguf, gguf) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The architecture's own keys, then the common ones it says nothing about. */
+static kvass_status take_keys(const making *m)
+{
+    kvass_status status = KVASS_OK;
+    for (const kvass_gguf_key *k = m->arch->keys; k && k->gguf && status == KVASS_OK; k++) {
+        status = take_key(m, k);
+    }
+    for (const kvass_gguf_key *k = kvass_gguf_common_keys; k->gguf && status == KVASS_OK; k++) {
+        if (!is_listed(m->arch->keys, k->gguf)) {
+            status = take_key(m, k);
+        }
+    }
+    return status;
+}
+
+/* ---- shapes ---------------------------------------------------------------------------------- */
+
+/* Rows of the token embedding, and whether there is an output matrix. */
+static kvass_status take_vocab(const making *m)
+{
+    char embed[64], head[64];
+    kvass_gguf_rename(m->arch, "token_embd.weight", embed, sizeof embed);
+    kvass_gguf_rename(m->arch, "output.weight", head, sizeof head);
+    const kvass_tensor *t = kvass_checkpoint_find(m->ckpt, embed);
+    if (!t) {
+        return kvass_fail(m->err, KVASS_FORMAT, "TENSOR_MISSING",
+                          "%s: tensor \"token_embd.weight\": found no such tensor", m->ckpt->path);
+    }
+    bool tied = !kvass_checkpoint_find(m->ckpt, head);
+    bool set = kvass_json_set_int(m->config, "vocab_size", t->shape[0]) &&
+               kvass_json_set_bool(m->config, "tie_word_embeddings", tied);
+    return set ? KVASS_OK : nomem(m);
+}
+
+/* ---- rotation -------------------------------------------------------------------------------- */
+
+/* How many values of a head turn, as config.json says it: a share of the head. */
+static kvass_status take_rotated(const making *m)
+{
+    char name[128];
+    int64_t n_rot = 0, head_dim = 0, dim = 0, n_heads = 0;
+    const kvass_gguf_value *value = lookup(m, "rope.dimension_count", name, sizeof name);
+    if (!value) {
+        return KVASS_OK;
+    }
+    kvass_status status = take_int(m, name, value, &n_rot);
+    if (status != KVASS_OK) {
+        return status;
+    }
+    value = lookup(m, "attention.key_length", name, sizeof name);
+    if (!kvass_gguf_as_int(m->g, value, 0, &head_dim)) {
+        value = lookup(m, "attention.head_count", name, sizeof name);
+        (void)kvass_gguf_as_int(m->g, value, 0, &n_heads);
+        value = lookup(m, "embedding_length", name, sizeof name);
+        (void)kvass_gguf_as_int(m->g, value, 0, &dim);
+        head_dim = n_heads > 0 ? dim / n_heads : 0;
+    }
+    if (head_dim < 1 || n_rot == head_dim) {
+        return KVASS_OK; /* the family refuses dimensions that do not fit */
+    }
+    /* a quarter more, so that rounding down the product gives n_rot again */
+    double share = ((double)n_rot + 0.25) / (double)head_dim;
+    return kvass_json_set_real(m->config, "partial_rotary_factor", share) ? KVASS_OK : nomem(m);
+}
+
+/* The keys of rope_scaling and what they are called in the file. */
+static const kvass_gguf_key scaling_keys[] = {
+    {"rope.scaling.factor", "factor", KVASS_GGUF_KEY_REAL},
+    {"rope.scaling.original_context_length", "original_max_position_embeddings",
+     KVASS_GGUF_KEY_INT},
+    {"rope.scaling.yarn_beta_fast", "beta_fast", KVASS_GGUF_KEY_REAL},
+    {"rope.scaling.yarn_beta_slow", "beta_slow", KVASS_GGUF_KEY_REAL},
+    {"rope.scaling.attn_factor", "attention_factor", KVASS_GGUF_KEY_REAL},
+};
+
+static kvass_status take_scaling(const making *m)
+{
+    static const char *const kinds[] = {"linear", "yarn", "longrope"};
+    char name[128];
+    size_t n = 0;
+    const kvass_gguf_value *value = lookup(m, "rope.scaling.type", name, sizeof name);
+    const char *type = kvass_gguf_as_string(m->g, value, &n);
+    if (value && !type) {
+        return wrong(m, name, "a string", value);
+    }
+    if (!type || (n == 4 && memcmp(type, "none", 4) == 0)) {
+        return KVASS_OK;
+    }
+    const char *kind = NULL;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        kind = n == strlen(kinds[i]) && memcmp(type, kinds[i], n) == 0 ? kinds[i] : kind;
+    }
+    if (!kind) {
+        return kvass_fail(m->err, KVASS_UNSUPPORTED, "ROPE_SCALING",
+                          "%s: \"%s\": expected none, linear, yarn or longrope, found \"%.*s\"",
+                          m->ckpt->config_path, name, (int)(n < 64 ? n : 64), type);
+    }
+    making inner = *m;
+    inner.config = kvass_json_new_object();
+    if (!inner.config || !kvass_json_set_string(inner.config, "rope_type", kind)) {
+        kvass_json_close(&inner.config);
+        return nomem(m);
+    }
+    kvass_status status = KVASS_OK;
+    for (size_t i = 0; i < sizeof scaling_keys / sizeof *scaling_keys && status == KVASS_OK; i++) {
+        status = take_key(&inner, &scaling_keys[i]);
+    }
+    if (status != KVASS_OK) {
+        kvass_json_close(&inner.config);
+        return status;
+    }
+    return kvass_json_set_value(m->config, "rope_scaling", inner.config) ? KVASS_OK : nomem(m);
+}
+
+static kvass_status take_rope(const making *m)
+{
+    static const kvass_gguf_key theta = {"rope.freq_base", "rope_theta", KVASS_GGUF_KEY_REAL};
+    kvass_status status = take_key(m, &theta);
+    if (status == KVASS_OK) {
+        status = take_rotated(m);
+    }
+    return status == KVASS_OK ? take_scaling(m) : status;
+}
+
+/* ---- ids ------------------------------------------------------------------------------------- */
+
+/* The texts of control tokens that end a turn, whatever the metadata says of them. */
+static bool ends_turn(const char *text, size_t n)
+{
+    static const char *const ends[] = {"<|eot_id|>",    "<|im_end|>",    "<|end|>",
+                                       "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>",
+                                       "<EOT>",         "<|eom_id|>"};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        if (n == strlen(ends[i]) && memcmp(text, ends[i], n) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The ids that end a text: those named, then the tokens that are spelled so. */
+static bool push_eos(const making *m, kvass_json *list)
+{
+    static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
+    int64_t id;
+    bool pushed = true;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (kvass_gguf_as_int(m->g, kvass_gguf_find(m->g, keys[i]), 0, &id)) {
+            pushed = pushed && kvass_json_push_int(list, id);
+        }
+    }
+    const kvass_gguf_value *tokens = kvass_gguf_find(m->g, "tokenizer.ggml.tokens");
+    if (!tokens || !tokens->is_array || tokens->kind != KVASS_GGUF_STRING) {
+        return pushed;
+    }
+    kvass_reader walk = kvass_gguf_walk(m->g, tokens);
+    for (uint32_t i = 0, n_found = 0; i < tokens->n && n_found < 16 && pushed; i++) {
+        size_t n;
+        const char *text = kvass_gguf_next_string(&walk, &n);
+        if (text && ends_turn(text, n)) {
+            pushed = kvass_json_push_int(list, i);
+            n_found++;
+        }
+    }
+    return pushed;
+}
+
+static kvass_status take_ids(const making *m)
+{
+    int64_t bos;
+    const kvass_gguf_value *value = kvass_gguf_find(m->g, "tokenizer.ggml.bos_token_id");
+    bool has_bos = kvass_gguf_as_int(m->g, value, 0, &bos);
+    kvass_json *list = kvass_json_new_array();
+    bool set = list && push_eos(m, list);
+    if (!set) {
+        kvass_json_close(&list);
+        return nomem(m);
+    }
+    set = kvass_json_set_value(m->config, "eos_token_id", list);
+    set = set && (has_bos ? kvass_json_set_int(m->config, "bos_token_id", bos)
+                          : kvass_json_set_int(m->config, "bos_token_id", -1));
+    return set ? KVASS_OK : nomem(m);
+}
+
+kvass_status kvass_gguf_make_config(kvass_checkpoint *ckpt, const kvass_gguf *gguf,
+                                    const kvass_gguf_arch *arch, kvass_error *err)
+{
+    making m = {.ckpt = ckpt, .g = gguf, .arch = arch, .err = err};
+    ckpt->config_path = strdup(ckpt->file_paths[0]);
+    ckpt->config = m.config = kvass_json_new_object();
+    if (!ckpt->config_path || !m.config ||
+        !kvass_json_set_string(m.config, "model_type", arch->model_type)) {
+        return nomem(&m);
+    }
+    kvass_status status = take_keys(&m);
+    if (status == KVASS_OK) {
+        status = take_vocab(&m);
+    }
+    if (status == KVASS_OK) {
+        status = take_rope(&m);
+    }
+    if (status == KVASS_OK) {
+        status = take_ids(&m);
+    }
+    if (status == KVASS_OK && arch->constants && !arch->constants(gguf, m.config)) {
+        status = nomem(&m);
+    }
+    return status;
+}

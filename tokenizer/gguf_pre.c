@@ -1,0 +1,112 @@
+/* gguf_pre.c - gguf_pre.h: a name stands for a list of expressions, each of which cuts what the one
+ * before left. What an expression does not match is a word by itself.
+ */
+#include "tokenizer/gguf_pre.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define GPT2    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#define ENDINGS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define LLAMA3                                                                                     \
+    ENDINGS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"            \
+            "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define QWEN2                                                                                      \
+    ENDINGS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"                 \
+            "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define O200K                                                                                      \
+    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" ENDINGS "?|[^\\r\\n\\p{L}\\p{N}]?" UPPER          \
+    "+" LOWER "*" ENDINGS                                                                          \
+    "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)"                      \
+    "|\\s+"
+#define TEKKEN                                                                                     \
+    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*"        \
+    "|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define PUNCTUATION "[\\p{P}\\$\\+<=>\\^~\\|]+"
+#define HAN         "[\xe4\xb8\x80-\xe9\xbe\xa5\xe0\xa0\x80-\xe4\xb8\x80\xea\xb0\x80-\xed\x9f\xbf]+"
+
+enum { MAX_CUTS = 5 };
+
+/* One entry for each way; names[] are those that stand for it. */
+static const struct {
+    const char *names[12];
+    const char *cuts[MAX_CUTS + 1];
+    bool nfc, ignore_merges, add_bos;
+} ways[] = {
+    {{"default"}, {PUNCTUATION, GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}, false, false, false},
+    {{"gpt-2", "phi-2", "mpt", "olmo", "jina-en", "gpt2", "roberta-bpe"},
+     {GPT2},
+     false,
+     false,
+     false},
+    {{"llama-bpe", "llama3", "llama-v3", "smaug-bpe", "falcon3", "pixtral", "midm-2.0", "lfm2"},
+     {LLAMA3},
+     false,
+     true,
+     true},
+    {{"dbrx"}, {LLAMA3}, false, false, false},
+    {{"qwen2", "stablelm2", "deepseek-r1-qwen", "megrez", "hunyuan"}, {QWEN2}, true, false, false},
+    {{"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"},
+     {"\\p{N}", GPT2},
+     false,
+     false,
+     false},
+    {{"falcon"}, {"[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9][0-9][0-9]"}, false, false, false},
+    {{"deepseek-coder"},
+     {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", HAN, "\\p{N}"},
+     false,
+     false,
+     false},
+    {{"gpt-4o", "llama4"}, {O200K}, false, false, false},
+    {{"tekken"}, {TEKKEN}, false, true, true},
+};
+
+enum { N_WAYS = sizeof ways / sizeof *ways, N_NAMES = sizeof ways->names / sizeof *ways->names };
+
+static kvass_status unknown(const char *name, size_t n_bytes, const char *path, kvass_error *err)
+{
+    char known[400] = "";
+    size_t at = 0;
+    for (size_t i = 0; i < N_WAYS && at < sizeof known; i++) {
+        int n =
+            snprintf(known + at, sizeof known - at, "%s%s", i > 0 ? ", " : "", ways[i].names[0]);
+        at += n > 0 ? (size_t)n : 0;
+    }
+    return kvass_fail(err, KVASS_UNSUPPORTED, "PRE_TOKENIZER",
+                      "%s: \"tokenizer.ggml.pre\": expected %s or the like, found \"%.*s\"", path,
+                      known, (int)(n_bytes < 64 ? n_bytes : 64), name);
+}
+
+static kvass_status apply(kvass_tokenizer *tok, size_t way, const char *path, kvass_error *err)
+{
+    kvass_status status = KVASS_OK;
+    if (ways[way].nfc) {
+        status = kvass_normalizer_add(&tok->norm, TOK_NFC, NULL, 0, NULL, 0, err);
+    }
+    for (const char *const *cut = ways[way].cuts; *cut && status == KVASS_OK; cut++) {
+        kvass_regex *regex = NULL;
+        status = kvass_regex_open(&regex, *cut, strlen(*cut), false, path, err);
+        if (status == KVASS_OK) {
+            tok_pre_step step = {.kind = TOK_PRE_SPLIT, .regex = regex, .behavior = TOK_ISOLATED};
+            status = kvass_pretok_add(&tok->pre, step, err);
+        }
+    }
+    return status;
+}
+
+kvass_status kvass_gguf_pre_apply(kvass_tokenizer *tok, const char *name, size_t n_bytes,
+                                  const char *path, tok_gguf_pre *pre, kvass_error *err)
+{
+    for (size_t i = 0; i < N_WAYS; i++) {
+        for (size_t j = 0; j < N_NAMES && ways[i].names[j]; j++) {
+            if (n_bytes == strlen(ways[i].names[j]) &&
+                memcmp(name, ways[i].names[j], n_bytes) == 0) {
+                *pre = (tok_gguf_pre){ways[i].ignore_merges, ways[i].add_bos};
+                return apply(tok, i, path, err);
+            }
+        }
+    }
+    return unknown(name, n_bytes, path, err);
+}
