@@ -201,28 +201,6 @@ static bool names_all_bytes(kvass_reader r, int32_t n_tokens, int32_t longest)
     return true;
 }
 
-typedef struct scored {
-    float score;
-    int32_t id;
-} scored;
-
-static int by_score(const void *a, const void *b)
-{
-    float x = ((const scored *)a)->score, y = ((const scored *)b)->score;
-    return (x < y) - (x > y);
-}
-
-/* ranks[id] from all[n], which is sorted here. */
-static void rank_scores(scored *all, int32_t n, int32_t *ranks)
-{
-    qsort(all, (size_t)n, sizeof *all, by_score);
-    int32_t rank = 0;
-    for (int32_t i = 0; i < n; i++) {
-        rank += i > 0 && all[i].score < all[i - 1].score;
-        ranks[all[i].id] = rank;
-    }
-}
-
 /* Fill the vocabulary and the ranks. Control tokens and byte names are no words: a text that spells
  * "<s>" or "<0x0A>" is not them. */
 static kvass_status fill(kvass_tokenizer *tok, model *m, kvass_reader r, int32_t longest,
@@ -230,14 +208,14 @@ static kvass_status fill(kvass_tokenizer *tok, model *m, kvass_reader r, int32_t
 {
     int32_t n = tok->vocab.n_vocab;
     m->by_words = true;
-    scored *all = malloc((size_t)n * sizeof *all);
+    float *scores = malloc((size_t)n * sizeof *scores);
     m->ranks = malloc((size_t)n * sizeof *m->ranks);
     kvass_status status =
-        all && m->ranks ? KVASS_OK : kvass_fail_nomem(err, (size_t)n * sizeof *all, "scores");
+        scores && m->ranks ? KVASS_OK : kvass_fail_nomem(err, (size_t)n * sizeof *scores, "scores");
     for (int32_t id = 0; status == KVASS_OK && id < n; id++) {
         entry e = {0};
         (void)next_entry(&r, id, longest, "", &e, NULL);
-        all[id] = (scored){e.score, id};
+        scores[id] = e.score;
         if (m->has_bytes && id >= FIRST_BYTE && id < FIRST_BYTE + 256) {
             char byte = (char)(id - FIRST_BYTE);
             kvass_vocab_set(&tok->vocab, id, &byte, 1, 0);
@@ -251,10 +229,10 @@ static kvass_status fill(kvass_tokenizer *tok, model *m, kvass_reader r, int32_t
         }
     }
     m->by_words = m->by_words && kvass_vocab_word(&tok->vocab, " ", 1) >= 0;
-    if (status == KVASS_OK) {
-        rank_scores(all, n, m->ranks);
+    if (status == KVASS_OK && !kvass_vocab_rank(scores, n, m->ranks)) {
+        status = kvass_fail_nomem(err, (size_t)n * sizeof *scores, "scores");
     }
-    free(all);
+    free(scores);
     return status;
 }
 

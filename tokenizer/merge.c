@@ -95,8 +95,7 @@ static void consider(tok_merger *m, tok_merge_rule *rule, const void *model, con
     }
 }
 
-kvass_status kvass_merger_run(tok_merger *m, tok_merge_rule *rule, const void *model,
-                              const char *word, tok_ids *out, kvass_error *err)
+void kvass_merger_join(tok_merger *m, tok_merge_rule *rule, const void *model, const char *word)
 {
     for (int32_t i = 0; i + 1 < m->n_symbols; i++) {
         consider(m, rule, model, word, i);
@@ -121,6 +120,12 @@ kvass_status kvass_merger_run(tok_merger *m, tok_merge_rule *rule, const void *m
             consider(m, rule, model, word, l->prev);
         }
     }
+}
+
+kvass_status kvass_merger_run(tok_merger *m, tok_merge_rule *rule, const void *model,
+                              const char *word, tok_ids *out, kvass_error *err)
+{
+    kvass_merger_join(m, rule, model, word);
     for (int32_t i = m->n_symbols > 0 ? 0 : -1; i >= 0; i = m->symbols[i].next) {
         if (!kvass_ids_push(out, m->symbols[i].id)) {
             return kvass_fail_nomem(err, out->n * sizeof *out->data, "token ids");

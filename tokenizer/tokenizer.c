@@ -20,13 +20,15 @@ static const tok_reader *const readers[] = {
     &kvass_reader_tokenizer_json,
     &kvass_reader_vocab_merges,
     &kvass_reader_gguf,
+    &kvass_reader_sentencepiece,
     &kvass_reader_llama2c_bin,
 };
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
 /* What a folder may hold, best first. */
-static const char *const names[] = {"tokenizer.json", "vocab.json", "tokenizer.bin"};
+static const char *const names[] = {"tokenizer.json", "vocab.json", "tokenizer.model",
+                                    "tokenizer.bin"};
 
 /* The file that `path` means: itself, or the first of `names` in it. *out is the caller's. */
 static kvass_status find_file(const char *path, char **out, kvass_error *err)
@@ -34,7 +36,7 @@ static kvass_status find_file(const char *path, char **out, kvass_error *err)
     struct stat st;
     bool folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
     size_t n_bytes;
-    if (!kvass_add_size(strlen(path), sizeof "/tokenizer.json", &n_bytes) ||
+    if (!kvass_add_size(strlen(path), sizeof "/tokenizer.model", &n_bytes) ||
         !(*out = malloc(n_bytes))) {
         return kvass_fail_nomem(err, strlen(path), "a path");
     }
@@ -50,8 +52,9 @@ static kvass_status find_file(const char *path, char **out, kvass_error *err)
     }
     free(*out);
     *out = NULL;
-    return kvass_fail(err, KVASS_IO, "TOKENIZER_MISSING",
-                      "%s: no tokenizer.json, vocab.json or tokenizer.bin in this folder", path);
+    return kvass_fail(
+        err, KVASS_IO, "TOKENIZER_MISSING",
+        "%s: no tokenizer.json, vocab.json, tokenizer.model or tokenizer.bin in this folder", path);
 }
 
 /* Look into the file: its head, and its contents when it is JSON. */
@@ -84,8 +87,8 @@ static kvass_status read_source(kvass_tokenizer *tok, const tok_source *source, 
         }
     }
     return kvass_fail(err, KVASS_UNSUPPORTED, "TOKENIZER_KIND",
-                      "%s: expected tokenizer.json, vocab.json, a GGUF file or a llama2.c "
-                      "tokenizer.bin, found %s",
+                      "%s: expected tokenizer.json, vocab.json, a GGUF file, a SentencePiece model or a "
+                      "llama2.c tokenizer.bin, found %s",
                       source->path, kvass_file_looks_like(source->head, source->n_head));
 }
 

@@ -65,6 +65,7 @@ typedef struct tok_reader {
 extern const tok_reader kvass_reader_tokenizer_json;
 extern const tok_reader kvass_reader_vocab_merges;
 extern const tok_reader kvass_reader_gguf;
+extern const tok_reader kvass_reader_sentencepiece;
 extern const tok_reader kvass_reader_llama2c_bin;
 
 /* Append the ids of text[n_bytes] to run->ids, specials around it as run->opt asks (encode.c). */

@@ -1,6 +1,6 @@
 /* unigram.h - the model that takes the likeliest way to cut a word into pieces (Viterbi).
- * For tokenizer.json scores are added in double precision, for SentencePiece's own files in single,
- * as the programs they come from do: near-ties depend on it.
+ * Scores are added in double precision from the left, as the libraries we follow do: near-ties
+ * depend on it.
  */
 #ifndef KVASS_TOKENIZER_UNIGRAM_H
 #define KVASS_TOKENIZER_UNIGRAM_H
@@ -15,7 +15,6 @@ typedef struct tok_unigram {
     double *scores;        /* [n_vocab] */
     double unk_score;      /* of a character that no piece begins with alone */
     int32_t unk;           /* -1: none */
-    bool single;           /* single precision */
     int32_t byte_ids[256]; /* the piece of each byte, or -1: what an unknown character becomes */
     bool by_words; /* no piece reaches over a WORD_MARK: cut there, and little memory is needed */
 } tok_unigram;

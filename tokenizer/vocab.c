@@ -68,6 +68,36 @@ int kvass_vocab_byte_name(const char *name, size_t n_bytes)
     return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
+typedef struct scored {
+    float score;
+    int32_t id;
+} scored;
+
+static int by_score(const void *a, const void *b)
+{
+    float x = ((const scored *)a)->score, y = ((const scored *)b)->score;
+    return (x < y) - (x > y);
+}
+
+bool kvass_vocab_rank(const float *scores, int32_t n, int32_t *ranks)
+{
+    scored *all = malloc((size_t)n * sizeof *all + 1);
+    if (!all) {
+        return false;
+    }
+    for (int32_t id = 0; id < n; id++) {
+        all[id] = (scored){scores[id], id};
+    }
+    qsort(all, (size_t)n, sizeof *all, by_score);
+    int32_t rank = 0;
+    for (int32_t i = 0; i < n; i++) {
+        rank += i > 0 && all[i].score < all[i - 1].score;
+        ranks[all[i].id] = rank;
+    }
+    free(all);
+    return true;
+}
+
 bool kvass_ids_push(tok_ids *ids, int32_t id)
 {
     if (ids->n == ids->cap) {

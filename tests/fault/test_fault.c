@@ -212,6 +212,9 @@ static const struct {
     {open_tokenizer, TOKENIZERS "json"},
     {open_tokenizer, TOKENIZERS "sentence/tokenizer.json"},
     {open_tokenizer, TOKENIZERS "pair"},
+    {open_tokenizer, TOKENIZERS "unigram.json"},
+    {open_tokenizer, TOKENIZERS "bpe.model"},
+    {open_tokenizer, TOKENIZERS "unigram.model"},
 };
 
 /* texts that take every stage: added tokens, composition, bytes for what is no piece */
@@ -223,6 +226,9 @@ static const struct {
      "once <|end|>  the \xc3\xa9 and e\xcc\x81\n\n  all 'll 0123 \xe2\x82\xac the in."},
     {TOKENIZERS "sentence", "<s>the lion and \xc3\xa9 on \xe2\x82\xac \xff the end."},
     {TOKENIZERS "pair", "<|endoftext|>all the 'll e\xcc\x81 and \xe2\x82\xac\n\n 0123 on in a"},
+    {TOKENIZERS "unigram.json", "The  lion\tand <x> \xc3\xa9\xff."},
+    {TOKENIZERS "bpe.model", "<s>the  lion <x> \xc3\xa9 \xff the."},
+    {TOKENIZERS "unigram.model", "<s>the  lion\t<x> \xc3\xa9 \xff the."},
 };
 
 /* ---- the loop -------------------------------------------------------------------------------- */

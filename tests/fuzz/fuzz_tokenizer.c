@@ -1,7 +1,7 @@
-/* fuzz_tokenizer.c - the input is a tokenizer. Built three times: TOKENIZER_BIN a tokenizer.bin;
- * TOKENIZER_JSON a tokenizer.json, then tokenizer_config.json; VOCAB_MERGES a vocab.json, then
- * merges.txt, then tokenizer_config.json. Bytes 0 part the files. What is accepted has to encode a
- * few texts and to stream all its ids.
+/* fuzz_tokenizer.c - the input is a tokenizer. Built four times: TOKENIZER_BIN a tokenizer.bin;
+ * SENTENCEPIECE a tokenizer.model; TOKENIZER_JSON a tokenizer.json, then tokenizer_config.json;
+ * VOCAB_MERGES a vocab.json, then merges.txt, then tokenizer_config.json. Bytes 0 part the files.
+ * What is accepted has to encode a few texts and to stream all its ids.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +50,8 @@ void fuzz_one(const uint8_t *bytes, size_t n_bytes)
     const char *path;
 #if defined(TOKENIZER_BIN)
     path = fuzz_file("tokenizer.bin", in.bytes, in.n_bytes);
+#elif defined(SENTENCEPIECE)
+    path = fuzz_file("tokenizer.model", in.bytes, in.n_bytes);
 #elif defined(TOKENIZER_JSON)
     put_part("json/tokenizer.json", &in);
     put_part("json/tokenizer_config.json", &in);
@@ -68,7 +70,7 @@ void fuzz_one(const uint8_t *bytes, size_t n_bytes)
         use(tok);
         kvass_tokenizer_close(&tok);
     }
-#if defined(TOKENIZER_BIN)
+#if defined(TOKENIZER_BIN) || defined(SENTENCEPIECE)
     (void)put_part;
 #endif
 }

@@ -139,7 +139,7 @@ static void test_refused(void **state)
     refuse(&b, 0, KVASS_FORMAT, "TOKENIZER_HEADER", "found 65536");
     memcpy(b.bytes, "\n\x0e\n\x05<unk>", 9);
     b.n = 9;
-    refuse(&b, 0, KVASS_FORMAT, "TOKENIZER_HEADER", "SentencePiece");
+    refuse(&b, 0, KVASS_FORMAT, "PROTOBUF", "a SentencePiece model"); /* what it looks like */
     memcpy(b.bytes, "\x89HDF\r\n\0\0", 8);
     refuse(&b, 0, KVASS_UNSUPPORTED, "TOKENIZER_KIND", "an HDF5 file");
 

@@ -1,12 +1,13 @@
-"""tokenizer_compare.py - kvass's token ids against the `tokenizers` library, on whole texts.
+"""tokenizer_compare.py - kvass's token ids against `tokenizers` and `sentencepiece`, on whole texts.
 
-For each tokenizer and each text: the first megabyte must give the same ids, and the ids must give
-the bytes back. Adds two texts of its own: every Unicode character in a few surroundings, and a long
-random mixture. A tokenizer is a tokenizer.json, or a folder with vocab.json and merges.txt (GPT-2's
-splitting is assumed for the library's side); the text's name is a file.
+For each tokenizer and each text: the first megabyte, cut into slices, must give the same ids, and
+the ids the same bytes back. Adds texts of its own: every Unicode character in a few surroundings, a
+long random mixture, and for SentencePiece bytes that are no UTF-8. A tokenizer is a tokenizer.json,
+a SentencePiece .model, or a folder with vocab.json and merges.txt (GPT-2's splitting is assumed for
+the library's side); the text's name is a file.
 
     python3 tools/reference/tokenizer_compare.py build/engine/libkvass.so \
-        --tokenizers A/tokenizer.json B/ --texts a.txt b.txt
+        --tokenizers A/tokenizer.json B/ C.model --texts a.txt b.txt
 """
 import argparse
 import ctypes
@@ -14,6 +15,7 @@ import pathlib
 import random
 import sys
 
+import sentencepiece
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 MEGABYTE = 1_000_000
@@ -67,7 +69,22 @@ class Kvass:
         self.lib.kvass_tokenizer_close(ctypes.byref(self.tok))
 
 
+class Pieces:
+    """SentencePiece with the face of `tokenizers`, as far as it is needed here."""
+
+    def __init__(self, path):
+        self.model = sentencepiece.SentencePieceProcessor(model_file=str(path))
+
+    def encode(self, text, **_):
+        return type("Encoding", (), {"ids": self.model.encode(text)})
+
+    def decode(self, ids, **_):
+        return self.model.decode(ids)
+
+
 def reference(path):
+    if path.suffix == ".model":
+        return Pieces(path)
     if path.is_file():
         tokenizer = Tokenizer.from_file(str(path))
     elif (path / "tokenizer.json").exists():
@@ -93,20 +110,49 @@ def own_texts(seed):
     yield "a mixture, seed %d" % seed, "".join(parts)
 
 
-def compare(name, theirs, ours, text):
-    data = text.encode()
-    want, got = theirs.encode(text, add_special_tokens=False).ids, ours.encode(data)
-    if want != got:
-        at = next((i for i, (a, b) in enumerate(zip(want, got)) if a != b), min(len(want), len(got)))
-        print("  %s: DIFFERENT at id %d: %s, expected %s, near %r"
-              % (name, at, got[at:at + 5], want[at:at + 5], theirs.decode(want[max(0, at - 5):at + 5])))
-        return False
-    round_trip = "same bytes back"
-    if ours.decode(got) != data:  # normalized, or a space was put first
-        library_too = theirs.decode(want, skip_special_tokens=False) != text
-        round_trip = "not the same bytes back, as from the library" if library_too else "bytes DIFFER"
-    print("  %s: %d ids the same, %s" % (name, len(got), round_trip))
-    return "DIFFER" not in round_trip
+def broken_text(seed):
+    """Words, and bytes that are no UTF-8."""
+    choose = random.Random(seed)
+    words = [b" the", b"a", b"\xe2\x96\x81", b" ", b"  ", "\u00e9".encode(), "\u4f60".encode()]
+    return b"".join(choose.choice(words) if choose.random() < 0.7 else
+                    bytes(choose.choices(range(128, 256), k=choose.choice((1, 1, 2, 3))))
+                    for _ in range(100_000))
+
+
+def differing(theirs, ours, part):
+    """What is wrong with one slice, or None."""
+    data = part if isinstance(part, bytes) else part.encode()
+    want, got = theirs.encode(part, add_special_tokens=False).ids, ours.encode(data)
+    if want == got:
+        return None
+    at = next((i for i, (a, b) in enumerate(zip(want, got)) if a != b), min(len(want), len(got)))
+    return ("DIFFERENT at id %d: %s, expected %s, near %r"
+            % (at, got[at:at + 5], want[at:at + 5], theirs.decode(want[max(0, at - 5):at + 5])))
+
+
+def round_trip(theirs, ours, part):
+    if isinstance(part, bytes):
+        return "not decoded"
+    got = ours.encode(part.encode())
+    if ours.decode(got) == part.encode():
+        return "same bytes back"
+    # normalized, or a space was put first
+    library_too = theirs.decode(got, skip_special_tokens=False) != part
+    return "not the same bytes back, as from the library" if library_too else "bytes DIFFER"
+
+
+def compare(name, theirs, ours, text, size):
+    results, n_ids = set(), 0
+    for at in range(0, len(text), size):
+        part = text[at:at + size]
+        difference = differing(theirs, ours, part)
+        if difference:
+            print("  %s, slice at %d: %s" % (name, at, difference), flush=True)
+            return False
+        n_ids += len(theirs.encode(part, add_special_tokens=False).ids)
+        results.add(round_trip(theirs, ours, part))
+    print("  %s: %d ids the same, %s" % (name, n_ids, ", or ".join(sorted(results))), flush=True)
+    return "bytes DIFFER" not in results
 
 
 def main():
@@ -114,6 +160,7 @@ def main():
     parser.add_argument("library")
     parser.add_argument("--tokenizers", nargs="+", type=pathlib.Path, required=True)
     parser.add_argument("--texts", nargs="*", type=pathlib.Path, default=[])
+    parser.add_argument("--slice", type=int, default=20_000, help="characters encoded at once")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     library = ctypes.CDLL(args.library)
@@ -123,10 +170,11 @@ def main():
         texts.append((path.name, data.decode("utf-8", "ignore")))
     same = True
     for path in args.tokenizers:
-        print(path)
+        print(path, flush=True)
         theirs, ours = reference(path), Kvass(library, path)
-        for name, text in texts:
-            same = compare(name, theirs, ours, text) and same
+        broken = [("broken UTF-8", broken_text(args.seed))] if path.suffix == ".model" else []
+        for name, text in texts + broken:
+            same = compare(name, theirs, ours, text, args.slice) and same
         ours.close()
     sys.exit(0 if same else 1)
 

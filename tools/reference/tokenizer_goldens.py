@@ -122,17 +122,13 @@ def charsmap(text):
              ("\t", " "), ("\u00e9", "E"), ("\u1100 \u1161", "\uac00"), ("\u200d", ""),
              ("\r \n", "\n"), ("\u0600", "x y"), ("\u0645 \u0631", "MR"), ("I '", "i")]
     with tempfile.TemporaryDirectory() as folder:
-        tsv, corpus = pathlib.Path(folder, "rules.tsv"), pathlib.Path(folder, "text")
+        tsv = pathlib.Path(folder, "rules.tsv")
         spell = lambda part: " ".join("%04X" % ord(c) for c in part)
         tsv.write_text("".join("%s\t%s\n" % (" ".join(spell(c) for c in a.replace(" ", "") or " "),
                                              " ".join(spell(c) for c in b))
                                for a, b in rules), encoding="ascii")
-        corpus.write_text(text, encoding="utf-8")
-        sentencepiece.SentencePieceTrainer.train(
-            input=str(corpus), model_prefix=folder + "/m", vocab_size=200, minloglevel=2,
-            normalization_rule_tsv=str(tsv), hard_vocab_limit=False)
-        proto = sentencepiece_model_pb2.ModelProto()
-        proto.ParseFromString(pathlib.Path(folder, "m.model").read_bytes())
+        proto = spm_train(text, folder, vocab_size=200, hard_vocab_limit=False,
+                          normalization_rule_tsv=str(tsv))
         return proto.normalizer_spec.precompiled_charsmap
 
 
@@ -146,6 +142,38 @@ def word_level(text):
                                         special_tokens=["<unk>", "<s>"])
     tokenizer.train_from_iterator(text.split("\n\n"), trainer)
     return tokenizer
+
+
+def spm_train(text, folder, **options):
+    """A small SentencePiece model; the trainer's own notes are left out of the file."""
+    corpus = pathlib.Path(folder, "text")
+    corpus.write_text(text, encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(corpus), model_prefix=folder + "/m", minloglevel=2, num_threads=1, **options)
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(pathlib.Path(folder, "m.model").read_bytes())
+    proto.trainer_spec.ClearField("input")
+    proto.trainer_spec.ClearField("model_prefix")
+    proto.trainer_spec.ClearField("accept_language")
+    return proto
+
+
+def spm_models(text):
+    with tempfile.TemporaryDirectory() as folder:
+        plain = dict(normalization_rule_name="identity", hard_vocab_limit=False)
+        yield "spm-bpe", spm_train(text, folder, model_type="bpe", vocab_size=700,
+                                   byte_fallback=True, remove_extra_whitespaces=False,
+                                   user_defined_symbols=["<pad>", "word", "  ", "\u4f60\u597d"],
+                                   control_symbols=["<ctl>"], **plain)
+        yield "spm-plain", spm_train(text, folder, model_type="bpe", vocab_size=300,
+                                     add_dummy_prefix=False, bos_id=-1, **plain)
+        proto = spm_train(text, folder, model_type="unigram", vocab_size=500,
+                          user_defined_symbols=["<pad>", "wordy", "<le"], **plain)
+        proto.normalizer_spec.precompiled_charsmap = charsmap(text)
+        proto.pieces[-1].type = proto.pieces[-1].UNUSED
+        yield "spm-unigram", proto
+        yield "spm-bytes", spm_train(text, folder, model_type="unigram", vocab_size=600,
+                                     byte_fallback=True, remove_extra_whitespaces=False, **plain)
 
 
 def more_tokenizers(text):
@@ -270,6 +298,20 @@ def main():
         decoded = [tokenizer.decode(row[0], skip_special_tokens=False) for row in rows]
         if name in others and decoded != all_texts:
             write(folder / name / "decoded.json", "texts", decoded)
+    for name, proto in spm_models(text):
+        write_spm(folder, name, proto, all_texts)
+
+
+def write_spm(folder, name, proto, all_texts):
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / name / "tokenizer.model").write_bytes(proto.SerializeToString())
+    model = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
+    rows = [model.encode(text) for text in all_texts]
+    write(folder / name / "ids.json", "ids", [[row] for row in rows])
+    # an unknown piece is decoded by its name here, not as a question mark
+    unknown = model.id_to_piece(model.unk_id())
+    write(folder / name / "decoded.json", "texts",
+          [model.decode(row).replace(" \u2047 ", unknown) for row in rows])
 
 
 def write(path, key, rows):
