@@ -58,7 +58,8 @@ static inline int32_t kvass_vocab_word(const tok_vocab *vocab, const char *bytes
 /* The byte that "<0x00>" .. "<0xFF>" (two hexadecimal digits) stands for, or -1. */
 int kvass_vocab_byte_name(const char *name, size_t n_bytes);
 
-/* A score per id: ranks[id] of all n, 0 for the highest, equal for equal scores. false: no memory. */
+/* ranks[id] from scores[id] of all n: 0 for the highest, equal for equal scores. false: no
+ * memory. */
 bool kvass_vocab_rank(const float *scores, int32_t n, int32_t *ranks);
 
 /* ---- list of ids ----------------------------------------------------------------------------- */
