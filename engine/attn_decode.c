@@ -22,12 +22,18 @@ typedef struct decode_item {
     const void *keys, *values;
     const kv_span *spans; /* of what is read from pages */
     int32_t n_spans;
+    int32_t next; /* spans before this one end before the segments still to come */
     kv_view view;
     int32_t exact_from; /* visible positions from here on are read from the tail */
     const kv_seq *kv;
     kv_fresh fresh;
     int32_t kv_head;
 } decode_item;
+
+static int32_t min_of(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
 
 int32_t kvass_attn_split_items(int32_t n_threads)
 {
@@ -83,15 +89,30 @@ static int32_t exact_begin(const decode_item *item, int32_t s)
     return item->exact_from > lo ? item->exact_from : lo;
 }
 
-static void attend_segment(const kvass_context *ctx, const kvass_block *block,
-                           const decode_item *item, int32_t s, float *scores, segment_result r)
+/* the spans [*begin, *end) that touch segment s; segments of an item come in order */
+static void spans_of(decode_item *item, int32_t s, int32_t *begin, int32_t *end)
+{
+    int32_t lo = s * KVASS_SEGMENT_ROWS, hi = lo + KVASS_SEGMENT_ROWS;
+    while (item->next < item->n_spans &&
+           item->spans[item->next].pos + item->spans[item->next].n_rows <= lo) {
+        item->next++;
+    }
+    *begin = *end = item->next;
+    while (*end < item->n_spans && item->spans[*end].pos < hi) {
+        ++*end;
+    }
+}
+
+static void attend_segment(const kvass_context *ctx, const kvass_block *block, decode_item *item,
+                           int32_t s, float *scores, segment_result r)
 {
     const kvass_kernels *k = &ctx->kernels;
     const kv_store_ops *store = ctx->pool.store;
-    int32_t head_dim = ctx->model->config.head_dim, n_group = ctx->n_group, n = 0;
+    int32_t head_dim = ctx->model->config.head_dim, n_group = ctx->n_group, n = 0, begin, end;
     kv_span part;
+    spans_of(item, s, &begin, &end);
     /* scores[n_group, n]: visible rows of the segment, packed */
-    for (int32_t i = 0; i < item->n_spans; i++) {
+    for (int32_t i = begin; i < end; i++) {
         if (clip(item->spans[i], s, &part)) {
             const float *q = part.pos < item->view.n_pinned ? item->q_pinned : item->q;
             store->key.dot(k, item->keys, part, q, n_group, head_dim, block->layer->spec.attn_scale,
@@ -107,18 +128,22 @@ static void attend_segment(const kvass_context *ctx, const kvass_block *block,
                       scores + n, KVASS_SEGMENT_ROWS);
         n += exact.n_rows;
     }
+    if (n == 0) { /* nothing that is read lies here */
+        memset(r.sum, 0, (size_t)n_group * sizeof(float));
+        return;
+    }
     for (int32_t g = 0; g < n_group; g++) {
         float *row = scores + (size_t)g * KVASS_SEGMENT_ROWS;
         if (block->layer->spec.attn_cap > 0.0f) {
             k->softcap(row, block->layer->spec.attn_cap, n);
         }
-        r.max[g] = n > 0 ? k->max(row, n) : 0.0f;
-        r.sum[g] = n > 0 ? k->exp_sum(row, n, r.max[g]) : 0.0f;
+        r.max[g] = k->max(row, n);
+        r.sum[g] = k->exp_sum(row, n, r.max[g]);
     }
     /* out[n_group, head_dim] = sum over rows of weight * value */
     memset(r.out, 0, (size_t)n_group * (size_t)head_dim * sizeof(float));
     n = 0;
-    for (int32_t i = 0; i < item->n_spans; i++) {
+    for (int32_t i = begin; i < end; i++) {
         if (clip(item->spans[i], s, &part)) {
             store->value.acc(k, item->values, part, scores + n, KVASS_SEGMENT_ROWS, n_group,
                              head_dim, r.out);
@@ -153,9 +178,14 @@ static void merge_segment(const kvass_context *ctx, segment_result all, segment_
 }
 
 /* ao[n_group, head_dim] = out / sum */
-static void finish(const kvass_context *ctx, const decode_item *item, segment_result all)
+static void finish(const kvass_context *ctx, kvass_thread_scratch *scratch, const decode_item *item,
+                   segment_result all)
 {
     int32_t head_dim = ctx->model->config.head_dim;
+    for (int32_t i = 0; i < item->n_spans; i++) {
+        const kv_span *span = &item->spans[i];
+        scratch->pages_read += kv_pages_for(span->pos + span->n_rows) - span->pos / KV_PAGE_ROWS;
+    }
     for (int32_t g = 0; g < ctx->n_group; g++) {
         float *ao = item->ao + (size_t)g * (size_t)head_dim;
         memcpy(ao, all.out + (size_t)g * (size_t)head_dim, (size_t)head_dim * sizeof(float));
@@ -170,20 +200,29 @@ static decode_item item_of(kvass_context *ctx, int32_t member, const kvass_block
     kvass_thread_scratch *scratch = &ctx->scratch[member];
     size_t at = (size_t)row * (size_t)kvass_q_dim(c) +
                 (size_t)kv_head * (size_t)ctx->n_group * (size_t)c->head_dim;
+    const kvass_run *run = &ctx->runs[ctx->run_of_row[row]];
     kv_view view = block->retain->view(&block->policy, ctx->pos[row]);
     int32_t exact_from = kv_exact_from(&ctx->pool.dims, ctx->pos[row]);
-    const kvass_run *run = &ctx->runs[ctx->run_of_row[row]];
-    int32_t n = kv_seq_spans(&ctx->pool, run->kv, block->owner, paged_view(view, exact_from),
-                             scratch->spans);
-    n = ctx->select->pick(ctx->q + at, ctx->n_group, c->head_dim, scratch->spans, n,
-                          scratch->picked);
+    int32_t newest = min_of(ctx->pos[row], min_of(exact_from, ctx->pos[row] + 1 - ctx->n_recent));
+    kv_query query = {.q = ctx->q + at,
+                      .n_q = ctx->n_group,
+                      .kv_head = kv_head,
+                      .pos = ctx->pos[row],
+                      .view = paged_view(view, exact_from),
+                      .n_pinned = block->policy.n_pinned,
+                      .newest = newest > 0 ? newest : 0,
+                      .n_topk = ctx->n_topk};
+    /* a prefill reads everything, in whatever way it is computed */
+    const kv_select_ops *select = run->phase == KVASS_DECODE ? block->select : &kv_select_all;
+    int32_t n =
+        select->pick(&ctx->pool, run->kv, block->owner, &query, &scratch->pick, scratch->spans);
     return (decode_item){
         .q = ctx->q + at,
         .q_pinned = (ctx->q_pinned ? ctx->q_pinned : ctx->q) + at,
         .ao = ctx->ao + at,
         .keys = kv_pool_key_range(&ctx->pool, block->owner, kv_head),
         .values = kv_pool_value_range(&ctx->pool, block->owner, kv_head),
-        .spans = scratch->picked,
+        .spans = scratch->spans,
         .n_spans = n,
         .view = view,
         .exact_from = exact_from,
@@ -207,7 +246,7 @@ static void attend_item(kvass_context *ctx, int32_t member, const kvass_block *b
         attend_segment(ctx, block, &item, s, scratch->scores, one);
         merge_segment(ctx, all, one);
     }
-    finish(ctx, &item, all);
+    finish(ctx, scratch, &item, all);
 }
 
 /* the rows of decode runs, in order: rows[n] gets at most cap of them; returns how many there are
@@ -256,7 +295,7 @@ static void attend_split(kvass_context *ctx, int32_t member, const kvass_block *
             float *floats = ctx->partials + (size_t)i * item_floats + (size_t)p * one_floats;
             merge_segment(ctx, all, result_at(floats, n_group));
         }
-        finish(ctx, &item, all);
+        finish(ctx, scratch, &item, all);
     }
 }
 
@@ -266,7 +305,8 @@ void kvass_attn_decode(kvass_context *ctx, int32_t member, const kvass_block *bl
     int32_t n_threads = ctx->team.n_threads, n_kv_heads = ctx->model->config.n_kv_heads;
     int32_t n_rows = decode_rows(ctx, rows, MAX_SPLIT_ROWS);
     int64_t n_items = (int64_t)n_rows * n_kv_heads;
-    if (n_items % n_threads != 0 && n_rows <= MAX_SPLIT_ROWS &&
+    /* who chooses pages would do so once for each member, and has little left to split */
+    if (block->select == &kv_select_all && n_items % n_threads != 0 && n_rows <= MAX_SPLIT_ROWS &&
         n_items <= kvass_attn_split_items(ctx->n_threads)) {
         attend_split(ctx, member, block, rows, (int32_t)n_items);
         return;

@@ -57,6 +57,8 @@ static kvass_status bind_blocks(kvass_context *ctx, const kvass_context_options 
         }
         block->policy = kvass_context_policy(ctx->model, o, l);
         block->retain = kv_retain_of(&block->policy);
+        block->select =
+            l < o->n_dense_layers || block->layer->spec.window > 0 ? &kv_select_all : ctx->select;
         block->writes_cache = owner == l;
         block->owner = block->writes_cache ? n_owners++ : ctx->blocks[owner].owner;
         block->k = ctx->kept[block->owner].k ? ctx->kept[block->owner].k : ctx->k;
@@ -158,6 +160,9 @@ void kvass_context_get_usage(const kvass_context *ctx, kvass_cache_usage *usage)
     usage->recomputed_tokens = ctx->recomputed_tokens;
     usage->evicted_tokens = ctx->evicted_tokens;
     usage->reused_tokens = ctx->reused_tokens;
+    for (int32_t t = 0; t < ctx->n_threads; t++) {
+        usage->pages_read += ctx->scratch[t].pages_read;
+    }
     if (!ctx->keeps_rows) {
         usage->bytes_per_token = 0; /* only its id is kept */
         usage->bytes_transient = ctx->transient_bytes;

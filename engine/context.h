@@ -51,6 +51,7 @@ typedef struct kvass_block {
     float *k, *v;      /* [n_batch, kv_dim]: where its owner leaves the running chunk's rows */
     kv_policy policy;  /* what its queries see */
     const kv_retain_ops *retain;
+    const kv_select_ops *select; /* which of it a decode row reads */
     /* positions in the cache: a query further on looks at pinned keys from here; -1 = off */
     int32_t pinned_index;
     float *pinned_cos, *pinned_sin; /* [n_rot/2] at pinned_index */
@@ -79,14 +80,15 @@ typedef struct kvass_run {
 
 /* One thread's private buffers. */
 typedef struct kvass_thread_scratch {
-    float *widened;       /* [tile rows, n_in]: a weight tile in f32 */
-    kv_span *spans;       /* [kv_max_spans] */
-    kv_span *picked;      /* [kv_max_spans] */
-    float *scores;        /* [max(n_group, 64), 256]; 64 query rows are a prefill block */
-    float *keys, *values; /* [256, head_dim]: a segment in f32 */
-    float *out;           /* [n_group, 64, head_dim] */
-    float *part;          /* [max(n_group, 64), head_dim] */
-    float *max, *sum;     /* [n_group + 1, 64] */
+    float *widened;        /* [tile rows, n_in]: a weight tile in f32 */
+    kv_span *spans;        /* [kv_max_spans] */
+    kv_pick_scratch pick;  /* empty where everything is read, but for the first thread */
+    float *scores;         /* [max(n_group, 64), 256]; 64 query rows are a prefill block */
+    float *keys, *values;  /* [256, head_dim]: a segment in f32 */
+    float *out;            /* [n_group, 64, head_dim] */
+    float *part;           /* [max(n_group, 64), head_dim] */
+    float *max, *sum;      /* [n_group + 1, 64] */
+    int64_t pages_read; /* by decode rows since the context was opened */
 } kvass_thread_scratch;
 
 /* A closed sequence whose pages wait for one that begins alike. */
@@ -105,7 +107,8 @@ struct kvass_context {
     kvass_retain retain;
     kvass_positions positions;
     const kv_select_ops *select;
-    bool keeps_rows; /* false: retain none */
+    int32_t n_topk, n_recent; /* pages, and newest positions, that a decode row reads */
+    bool keeps_rows;          /* false: retain none */
     bool deterministic;
     int32_t n_ctx, n_batch, n_seqs, n_logits, n_threads;
     int32_t n_group; /* query heads per KV head */

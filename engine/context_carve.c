@@ -30,14 +30,29 @@ static size_t widened_floats(const kvass_model *model)
     return most;
 }
 
-static void carve_thread(kvass_context *ctx, kvass_thread_scratch *s, kvass_arena *arena)
+/* the first thread's are for kvass_seq_search, too */
+static kv_pick_scratch carve_pick(const kvass_context *ctx, kvass_arena *arena)
+{
+    int32_t head_dim = ctx->model->config.head_dim, n_group = ctx->n_group;
+    size_t n_pages = (size_t)kv_max_spans(&ctx->pool);
+    return (kv_pick_scratch){
+        .tile = take_floats(arena, KV_PAGE_ROWS, head_dim),
+        .halves = take_floats(arena, n_group, 2 * head_dim),
+        .bounds = take_floats(arena, 2, head_dim),
+        .each = take_floats(arena, n_group, KV_INDEX_EACH),
+        .scores = kvass_arena_take(arena, n_pages, sizeof(float)),
+        .best = kvass_arena_take(arena, n_pages, sizeof(int32_t)),
+    };
+}
+
+static void carve_thread(kvass_context *ctx, kvass_thread_scratch *s, bool picks,
+                         kvass_arena *arena)
 {
     int32_t head_dim = ctx->model->config.head_dim, n_group = ctx->n_group;
     size_t n_spans = (size_t)kv_max_spans(&ctx->pool);
     kvass_thread_scratch carved = {
         .widened = kvass_arena_take(arena, widened_floats(ctx->model), sizeof(float)),
         .spans = kvass_arena_take(arena, n_spans, sizeof(kv_span)),
-        .picked = kvass_arena_take(arena, n_spans, sizeof(kv_span)),
         .scores = take_floats(arena, max_of(n_group, KVASS_PREFILL_ROWS), KVASS_SEGMENT_ROWS),
         .keys = take_floats(arena, KVASS_SEGMENT_ROWS, head_dim),
         .values = take_floats(arena, KVASS_SEGMENT_ROWS, head_dim),
@@ -46,6 +61,9 @@ static void carve_thread(kvass_context *ctx, kvass_thread_scratch *s, kvass_aren
         .max = take_floats(arena, n_group + 1, KVASS_PREFILL_ROWS),
         .sum = take_floats(arena, n_group + 1, KVASS_PREFILL_ROWS),
     };
+    if (picks) {
+        carved.pick = carve_pick(ctx, arena);
+    }
     if (s) {
         *s = carved;
     }
@@ -172,6 +190,7 @@ void kvass_context_carve(kvass_context *ctx, kvass_arena *arena)
     carve_rows(ctx, arena);
     ctx->scratch = kvass_arena_take(arena, (size_t)ctx->n_threads, sizeof *ctx->scratch);
     for (int32_t t = 0; t < ctx->n_threads; t++) {
-        carve_thread(ctx, ctx->scratch ? &ctx->scratch[t] : NULL, arena);
+        carve_thread(ctx, ctx->scratch ? &ctx->scratch[t] : NULL,
+                     t == 0 || ctx->select != &kv_select_all, arena);
     }
 }

@@ -8,6 +8,7 @@
 #include "engine/context.h"
 #include "engine/reuse.h"
 
+enum { DEFAULT_TOPK = 16 };
 enum { MAX_CTX = 1 << 24, MAX_BATCH = 1 << 16, MAX_SEQS = 1 << 12, MAX_THREADS = 1 << 10 };
 
 kvass_context_options kvass_context_options_default(void)
@@ -51,6 +52,22 @@ static kvass_status check_prefix(const kvass_model *model, const kvass_context_o
     return KVASS_OK;
 }
 
+/* which pages are read */
+static kvass_status check_select(const kvass_context_options *o, kvass_error *err)
+{
+    bool topk = o->select == KVASS_SELECT_TOPK;
+    kvass_status status;
+    if (topk && o->retain == KVASS_RETAIN_NONE) {
+        return kvass_fail(err, KVASS_INVALID, "SELECT",
+                          "select topk chooses among pages that are kept; retain none keeps none");
+    }
+    if ((status = check_range("n_topk", o->n_topk, 0, topk ? MAX_CTX : 0, err)) ||
+        (status = check_range("n_dense_layers", o->n_dense_layers, 0, topk ? INT32_MAX : 0, err))) {
+        return status;
+    }
+    return check_range("n_recent", o->n_recent, 0, topk ? MAX_CTX : 0, err);
+}
+
 /* the cache's choices, one by one and together */
 static kvass_status check_cache(const kvass_model *model, const kvass_context_options *o,
                                 kvass_error *err)
@@ -68,7 +85,7 @@ static kvass_status check_cache(const kvass_model *model, const kvass_context_op
     if ((status = check_range("window", o->window, window, window ? MAX_CTX : 0, err)) ||
         (status = check_range("n_sinks", o->n_sinks, 0, window ? o->n_ctx : 0, err)) ||
         (status = check_range("n_prefix", o->n_prefix, 0, o->n_ctx, err)) ||
-        (status = check_prefix(model, o, err))) {
+        (status = check_prefix(model, o, err)) || (status = check_select(o, err))) {
         return status;
     }
     if (o->positions == KVASS_POSITIONS_CACHE && model->config.position != KVASS_POSITION_ROPE) {
@@ -163,7 +180,7 @@ static kvass_status fit_budget(kvass_context *ctx, const kvass_context_options *
     kv_dims *dims = &ctx->pool.dims;
     size_t total, page = kv_store_get(o->store)->key.page_bytes(dims->head_dim) +
                          kv_store_get(o->store)->value.page_bytes(dims->head_dim);
-    page *= (size_t)dims->n_kv_heads;
+    page = page * (size_t)dims->n_kv_heads + (dims->indexed ? kv_index_page_bytes(dims) : 0);
     (void)kv_pool_bytes(dims, ctx->owners, kv_store_get(o->store), &total); /* plan_pool: it fits */
     if (o->kv_budget == 0 || total <= o->kv_budget) {
         return KVASS_OK;
@@ -212,7 +229,8 @@ static kvass_status plan_pool(kvass_context *ctx, const kvass_context_options *o
                       .head_dim = c->head_dim,
                       .n_ctx = c->n_meta + o->n_ctx,
                       .n_batch = o->n_batch,
-                      .has_tail = kv_store_get(o->store)->has_tail};
+                      .has_tail = kv_store_get(o->store)->has_tail,
+                      .indexed = o->select == KVASS_SELECT_TOPK};
     ctx->owners = calloc((size_t)c->n_layers, sizeof *ctx->owners);
     if (!ctx->owners) {
         return kvass_fail_nomem(err, (size_t)c->n_layers * sizeof *ctx->owners, "layer plans");
@@ -269,6 +287,8 @@ kvass_status kvass_context_plan(kvass_context *ctx, const kvass_model *model,
     ctx->retain = o->retain;
     ctx->positions = o->positions;
     ctx->select = kv_select_get(o->select);
+    ctx->n_topk = o->n_topk > 0 ? o->n_topk : DEFAULT_TOPK;
+    ctx->n_recent = o->n_recent;
     ctx->keeps_rows = o->retain != KVASS_RETAIN_NONE;
     ctx->deterministic = o->deterministic;
     ctx->n_ctx = o->n_ctx;

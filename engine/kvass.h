@@ -216,7 +216,10 @@ typedef enum kvass_store {
 KVASS_API const char *kvass_store_name(kvass_store store);
 
 typedef enum kvass_select {
-    KVASS_SELECT_ALL /* a query reads every retained position it may see */
+    KVASS_SELECT_ALL, /* a query reads every retained position it may see */
+    KVASS_SELECT_TOPK /* a decoded token reads, per KV head, the n_topk pages of 32 positions that
+                       * bounds of their keys rank highest, in layers trained to see everything;
+                       * approximate unless that is all of them. Prefill reads every position */
 } kvass_select;
 
 typedef enum kvass_isa {
@@ -253,6 +256,10 @@ typedef struct kvass_context_options {
     int32_t n_prefix;
     int32_t n_reuse;       /* closed sequences whose pages are remembered for kvass_seq_reuse.
                             * Without a budget each gets pages of its own. Default 0 */
+    int32_t n_topk;         /* select topk: pages read, the token's own and the newest ones
+                             * included, those of pinned positions aside; 0 = 16 */
+    int32_t n_dense_layers; /* select topk: the first layers, which read everything */
+    int32_t n_recent;       /* select topk: newest positions that are always read */
 } kvass_context_options;
 
 KVASS_API kvass_context_options kvass_context_options_default(void);
@@ -300,6 +307,8 @@ typedef struct kvass_cache_usage {
     int64_t recomputed_tokens; /* retain none: tokens run again only because nothing was kept */
     int64_t evicted_tokens;  /* positions that some layer no longer holds, over all sequences */
     int64_t reused_tokens;   /* taken over from closed sequences instead of being run */
+    size_t index_bytes;      /* of bytes_reserved: bounds of keys, by which pages are chosen */
+    int64_t pages_read;   /* pages that decoded tokens read, summed over layers and KV heads */
 } kvass_cache_usage;
 KVASS_API void kvass_context_get_usage(const kvass_context *ctx, kvass_cache_usage *usage);
 

@@ -32,6 +32,8 @@ void bench_uncached_options(kvass_context_options *opt)
     opt->retain = KVASS_RETAIN_NONE;
     opt->window = opt->n_sinks = 0;
     opt->positions = KVASS_POSITIONS_ORIGINAL;
+    opt->select = KVASS_SELECT_ALL;
+    opt->n_topk = opt->n_dense_layers = opt->n_recent = 0;
 }
 
 static kvass_status open_one(bench *b, int i, const kvass_model *model, bool cached,

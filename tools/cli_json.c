@@ -48,14 +48,16 @@ json_t *cli_json_cache(const kvass_context *ctx)
     kvass_cache_usage usage;
     kvass_context_get_info(ctx, &info);
     kvass_context_get_usage(ctx, &usage);
-    return json_pack(
-        "{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "retain", info.retain,
-        "store", info.store, "select", info.select, "n_ctx", (int)info.n_ctx, "bytes_per_token",
-        (json_int_t)usage.bytes_per_token, "bytes_reserved", (json_int_t)usage.bytes_reserved,
-        "bytes_used", (json_int_t)usage.bytes_used, "bytes_shared", (json_int_t)usage.bytes_shared,
-        "bytes_touched", (json_int_t)usage.bytes_touched, "bytes_transient",
-        (json_int_t)usage.bytes_transient, "recomputed_tokens", (json_int_t)usage.recomputed_tokens,
-        "evicted_tokens", (json_int_t)usage.evicted_tokens);
+    return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+                     "retain", info.retain, "store", info.store, "select", info.select, "n_ctx",
+                     (int)info.n_ctx, "bytes_per_token", (json_int_t)usage.bytes_per_token,
+                     "bytes_reserved", (json_int_t)usage.bytes_reserved, "bytes_used",
+                     (json_int_t)usage.bytes_used, "bytes_shared", (json_int_t)usage.bytes_shared,
+                     "bytes_touched", (json_int_t)usage.bytes_touched, "bytes_transient",
+                     (json_int_t)usage.bytes_transient, "recomputed_tokens",
+                     (json_int_t)usage.recomputed_tokens, "evicted_tokens",
+                     (json_int_t)usage.evicted_tokens, "index_bytes", (json_int_t)usage.index_bytes,
+                     "pages_read", (json_int_t)usage.pages_read);
 }
 
 int cli_print_json(json_t *document)

@@ -16,6 +16,9 @@ enum {
     KEY_KV_SHARE,
     KEY_WINDOW,
     KEY_SINKS,
+    KEY_TOPK_PAGES,
+    KEY_DENSE_LAYERS,
+    KEY_RECENT,
     KEY_POSITIONS,
     KEY_BATCH,
     KEY_DETERMINISTIC,
@@ -98,8 +101,8 @@ const struct argp cli_model_argp = {.options = model_options, .parser = parse_mo
 
 /* ---- context and cache ---------------------------------------------------------------------- */
 
-/* window flags stand and fall together; "--window N" alone means "--cache window" */
-static void check_window(const cli_options *opts, struct argp_state *state)
+/* flags that stand and fall together; "--window N" alone means "--cache window" */
+static void check_cache(const cli_options *opts, struct argp_state *state)
 {
     const kvass_context_options *ctx = &opts->context;
     bool sized = ctx->window > 0 || opts->window_is_sqrt;
@@ -110,11 +113,23 @@ static void check_window(const cli_options *opts, struct argp_state *state)
         (sized || ctx->n_sinks > 0 || ctx->positions != KVASS_POSITIONS_ORIGINAL)) {
         argp_error(state, "--window, --sinks and --positions cache need --cache window");
     }
+    if (ctx->select != KVASS_SELECT_TOPK && (ctx->n_dense_layers > 0 || ctx->n_recent > 0)) {
+        argp_error(state, "--dense-layers and --recent need --topk-pages N, or --cache topk");
+    }
+}
+
+/* index into full, none, window, topk; the last is full, of which a token reads some pages */
+static void choose_cache(cli_options *opts, int choice)
+{
+    kvass_context_options *ctx = &opts->context;
+    ctx->retain = choice < 3 ? (kvass_retain)choice : KVASS_RETAIN_FULL;
+    ctx->select = choice < 3 ? ctx->select : KVASS_SELECT_TOPK;
+    opts->cache_given = true;
 }
 
 static error_t parse_context(int key, char *arg, struct argp_state *state)
 {
-    static const char *const retains[] = {"full", "none", "window"};
+    static const char *const retains[] = {"full", "none", "window", "topk"};
     static const char *const positions[] = {"original", "cache"};
     static const char *const shares[] = {"model", "pairs"};
     static const char *const stores[] = {"f32", "f16", "q8", "q4"};
@@ -130,8 +145,7 @@ static error_t parse_context(int key, char *arg, struct argp_state *state)
         ctx->n_threads = (int32_t)cli_int(state, "-t", arg, 1, MAX_THREADS);
         return 0;
     case KEY_CACHE:
-        ctx->retain = (kvass_retain)cli_choice(state, "--cache", arg, retains, 3);
-        opts->cache_given = true;
+        choose_cache(opts, cli_choice(state, "--cache", arg, retains, 4));
         return 0;
     case KEY_KV_TYPE:
         ctx->store = (kvass_store)cli_choice(state, "--kv-type", arg, stores, 4);
@@ -154,11 +168,21 @@ static error_t parse_context(int key, char *arg, struct argp_state *state)
     case KEY_SINKS:
         ctx->n_sinks = (int32_t)cli_int(state, "--sinks", arg, 0, INT32_MAX);
         return 0;
+    case KEY_TOPK_PAGES:
+        ctx->n_topk = (int32_t)cli_int(state, "--topk-pages", arg, 1, INT32_MAX);
+        ctx->select = KVASS_SELECT_TOPK;
+        return 0;
+    case KEY_DENSE_LAYERS:
+        ctx->n_dense_layers = (int32_t)cli_int(state, "--dense-layers", arg, 0, INT32_MAX);
+        return 0;
+    case KEY_RECENT:
+        ctx->n_recent = (int32_t)cli_int(state, "--recent", arg, 0, INT32_MAX);
+        return 0;
     case KEY_POSITIONS:
         ctx->positions = (kvass_positions)cli_choice(state, "--positions", arg, positions, 2);
         return 0;
     case ARGP_KEY_END:
-        check_window(opts, state);
+        check_cache(opts, state);
         return 0;
     case KEY_BATCH:
         ctx->n_batch = (int32_t)cli_int(state, "--batch", arg, 1, 1 << 20);
@@ -179,11 +203,15 @@ static const struct argp_option context_options[] = {
     {"threads", 't', "N", 0, "threads (default: the CPUs there are)", 1},
     {"batch", KEY_BATCH, "N", 0, "tokens per prefill chunk", 1},
     {"isa", KEY_ISA, "NAME", 0, "kernels: auto, avx2 or scalar", 1},
-    {"cache", KEY_CACHE, "POLICY", 0, "what is retained: full, window or none", 2},
+    {"cache", KEY_CACHE, "POLICY", 0,
+     "what is retained: full, window or none; topk: full, read by page", 2},
     {"kv-type", KEY_KV_TYPE, "TYPE", 0, "how keys and values are stored: f16, f32, q8 or q4", 2},
     {"kv-budget", KEY_KV_BUDGET, "BYTES", 0, "most bytes the cache may reserve", 2},
     {"window", KEY_WINDOW, "N", 0, "the newest N tokens; sqrt: 4 times the root of the context", 2},
     {"sinks", KEY_SINKS, "N", 0, "the first N tokens stay, too", 2},
+    {"topk-pages", KEY_TOPK_PAGES, "N", 0, "a token reads the N likeliest pages of 32", 2},
+    {"dense-layers", KEY_DENSE_LAYERS, "N", 0, "but everything in the first N layers", 2},
+    {"recent", KEY_RECENT, "N", 0, "and always the newest N tokens", 2},
     {"positions", KEY_POSITIONS, "HOW", 0, "of sinks behind a window: original or cache", 2},
     {"kv-share", KEY_KV_SHARE, "HOW", 0, "layers that share keys and values: model or pairs", 2},
     {"deterministic", KEY_DETERMINISTIC, NULL, 0, "the same bits on every path", 2},

@@ -149,7 +149,7 @@ static json_t *cache_json(const eval_results *r)
     const kvass_cache_usage *usage = &r->scores->usage;
     const char *store = r->scores->context.store;
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:s, s:s, s:i, s:o, s:I, s:I, s:I, s:I, s:i, s:i}",
+        "{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:s, s:s, s:i, s:o, s:I, s:I, s:I, s:I, s:I, s:i}",
         "policy", r->scores->context.retain, "k_type", store, "v_type", store, "path",
         r->decode ? "decode" : "prefill", "select", r->scores->context.select, "window",
         (int)opt->window, "sinks", (int)opt->n_sinks, "positions", positions[opt->positions],
@@ -157,7 +157,8 @@ static json_t *cache_json(const eval_results *r)
         opt->kv_budget > 0 ? json_integer((json_int_t)opt->kv_budget) : json_null(),
         "bytes_reserved", (json_int_t)usage->bytes_reserved, "bytes_used",
         (json_int_t)usage->bytes_used, "bytes_touched", (json_int_t)usage->bytes_touched,
-        "bytes_per_token", (json_int_t)usage->bytes_per_token, "index_bytes", 0, "cold_bytes", 0);
+        "bytes_per_token", (json_int_t)usage->bytes_per_token, "index_bytes",
+        (json_int_t)usage->index_bytes, "cold_bytes", 0);
 }
 
 static json_t *quality_json(const eval_scores *scores, const figures *f)
@@ -178,13 +179,13 @@ static json_t *run_json(const eval_results *r, const figures *f)
     const kvass_cache_usage *usage = &scores->usage;
     size_t page_bytes = usage->n_pages > 0 ? usage->bytes_reserved / (size_t)usage->n_pages : 0;
     return json_pack(
-        "{s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:i, s:n}", "prefill_tok_s",
+        "{s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:i, s:n}", "prefill_tok_s",
         cli_json_real(f->prefill_tok_s, 1), "decode_tok_s", cli_json_real(f->decode_tok_s, 1),
         "decode_p50_ms", cli_json_real(scores->p50_ms, 4), "decode_p99_ms",
         cli_json_real(scores->p99_ms, 4), "recomputed_tokens", (json_int_t)usage->recomputed_tokens,
         "evicted_tokens", (json_int_t)usage->evicted_tokens, "pages_touched",
-        (json_int_t)(page_bytes > 0 ? usage->bytes_touched / page_bytes : 0), "threads",
-        (int)scores->context.n_threads, "seed");
+        (json_int_t)(page_bytes > 0 ? usage->bytes_touched / page_bytes : 0), "pages_read",
+        (json_int_t)usage->pages_read, "threads", (int)scores->context.n_threads, "seed");
 }
 
 static json_t *stream_json(const eval_stream_scores *stream)

@@ -11,14 +11,14 @@
 #define CONTEXT_HELP                                                                               \
     "  -c N                 context length (default: as trained)\n"                                \
     "  -t N                 threads (default: the CPUs there are)\n"                               \
-    "      --cache POLICY   full, window, or none: recompute everything at each step\n"            \
+    "      --cache POLICY   full, topk, window; none: recompute everything each step\n"            \
     "      --window N|sqrt  the newest N tokens; with --sinks N the first N, too\n"                \
+    "      --topk-pages N   read the N likeliest pages; --dense-layers N, --recent N\n"            \
     "      --positions HOW  of sinks: original, cache; --kv-share HOW: model, pairs\n"             \
     "      --kv-type TYPE   keys and values stored as f16 (default), f32, q8 or q4\n"              \
     "      --kv-budget N    most bytes the cache may reserve\n"                                    \
     "      --batch N        tokens per prefill chunk (default 512)\n"                              \
-    "      --deterministic  the same bits on every path\n"                                         \
-    "      --isa NAME       kernels: auto, avx2 or scalar\n"
+    "      --deterministic  the same bits on every path; --isa auto, avx2, scalar\n"
 
 const char help_kvass[] =
     "usage: kvass [OPTION...] PROMPT\n"
@@ -98,8 +98,9 @@ const char details_generate[] =
     "finish_reason, seed, timing (load_ms, prompt_ms, prompt_tok_s,\n"
     "first_token_ms, decode_ms, decode_tok_s) and cache (retain, store, select,\n"
     "n_ctx, bytes_per_token, bytes_reserved, bytes_used, bytes_shared,\n"
-    "bytes_touched, bytes_transient, recomputed_tokens; with the flags above\n"
-    "restored_tokens, reused_tokens), and system_tokens with --system.\n"
+    "bytes_touched, bytes_transient, index_bytes, pages_read, recomputed_tokens,\n"
+    "evicted_tokens; with the flags above restored_tokens, reused_tokens), and\n"
+    "system_tokens with --system.\n"
     "\n"
     "Exit: 0 done, 1 fault while running or I/O, 2 command line, 3 bad or\n"
     "unsupported model file, 4 does not fit context or memory, 130 Ctrl-C,\n"
@@ -234,7 +235,7 @@ const char details_eval[] =
     "bytes_per_token, index_bytes, cold_bytes, tokens_seen, tokens_scored,\n"
     "bits_per_byte, bytes_scored, ppl, ppl_ratio, kld_mean, kld_p99, kld_max,\n"
     "kld_floor, same_top, prefill_tok_s, decode_tok_s, decode_p50_ms, decode_p99_ms,\n"
-    "recomputed_tokens, evicted_tokens, pages_touched, threads, seed,\n"
+    "recomputed_tokens, evicted_tokens, pages_touched, pages_read, threads, seed,\n"
     "model_fingerprint, needle_kept, and stream, needle and recall when asked for;\n"
     "null where a run measures none.\n";
 
@@ -251,8 +252,9 @@ const char help_bench[] =
     "      --warmup N       repetitions before them (default 1)\n"
     "  -o FORMAT            md (default), csv, json or jsonl\n"
     "model:\n" MODEL_HELP "cache and speed (--mode says with or without):\n"
-    "  -c, -t, --window, --sinks, --positions, --kv-share, --kv-type, --kv-budget,\n"
-    "  --batch, --deterministic, --isa\n"
+    "  -c, -t, --window, --sinks, --topk-pages, --dense-layers, --recent,\n"
+    "  --positions, --kv-share, --kv-type, --kv-budget, --batch, --deterministic,\n"
+    "  --isa\n"
     "                       as in generate\n"
     "\n"
     "examples:\n"

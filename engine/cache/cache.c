@@ -68,7 +68,11 @@ kvass_status kvass_cache_open(kvass_cache **out, const kvass_cache_dims *given, 
     if (!cache) {
         return kvass_fail_nomem(err, sizeof *cache, "a cache");
     }
-    kv_dims dims = {d.n_layers, d.n_kv_heads, d.head_dim, d.n_ctx, d.n_ctx, false};
+    kv_dims dims = {.n_owners = d.n_layers,
+                    .n_kv_heads = d.n_kv_heads,
+                    .head_dim = d.head_dim,
+                    .n_ctx = d.n_ctx,
+                    .n_batch = d.n_ctx};
     cache->owners = calloc((size_t)d.n_layers, sizeof *cache->owners);
     if (!cache->owners) {
         status =

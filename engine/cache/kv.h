@@ -83,17 +83,45 @@ typedef struct kv_store_ops {
     kv_codec key, value;
 } kv_store_ops;
 
+/* One decode row's queries for one KV head, and which pages it reads. */
+typedef struct kv_query {
+    const float *q; /* [n_q, head_dim] */
+    int32_t n_q, kv_head;
+    int32_t pos;      /* of the row */
+    kv_view view;     /* what it sees and is kept in pages: the newest rows may lie elsewhere */
+    int32_t n_pinned; /* positions below are always read, */
+    int32_t newest;   /* and those from its page on; at most pos */
+    int32_t n_topk;   /* pages to read, pinned ones aside */
+} kv_query;
+
+/* One thread's buffers for picking. */
+typedef struct kv_pick_scratch {
+    float *tile;   /* [32, head_dim]: a page's keys in f32 */
+    float *halves; /* [n_q, 2, head_dim]: a query's negative and positive parts */
+    float *bounds; /* [2, head_dim] of a page that is not in the index */
+    float *each;   /* [n_q, 64]: scores of some pages for each query head */
+    float *scores; /* [kv_max_spans]: of the pages there are to choose from */
+    int32_t *best; /* [kv_max_spans]: the pages that lead, as a heap */
+} kv_pick_scratch;
+
+struct kv_pool;
+struct kv_seq;
+
 typedef struct kv_select_ops {
     const char *name;
-    /* Which of in[n_in] a decode row reads for one KV head, given its queries q[n_q, head_dim];
-     * writes out (room for n_in spans of one page each) and returns how many. out may be in. */
-    int32_t (*pick)(const float *q, int32_t n_q, int32_t head_dim, const kv_span *in, int32_t n_in,
-                    kv_span *out);
+    /* The spans that a decode row reads for one KV head, in order of position: out has room for
+     * kv_max_spans(). Returns how many. It depends on the row's position and the keys alone. */
+    int32_t (*pick)(const struct kv_pool *pool, const struct kv_seq *seq, int32_t owner,
+                    const kv_query *query, kv_pick_scratch *scratch, kv_span *out);
 } kv_select_ops;
 
 extern const kv_retain_ops kv_retain_full, kv_retain_window;
 extern const kv_store_ops kv_store_f32, kv_store_f16, kv_store_q8, kv_store_q4;
-extern const kv_select_ops kv_select_all;
+extern const kv_select_ops kv_select_all, kv_select_topk;
+
+/* best[n_best] = the indices of the n_best highest of scores[n], n_best <= n, highest first, the
+ * lower index among equals; NaN is lowest. */
+void kv_select_best(const float *scores, int32_t n, int32_t n_best, int32_t *best);
 
 /* The retain functions that a layer's policy asks for. */
 const kv_retain_ops *kv_retain_of(const kv_policy *policy);
@@ -109,6 +137,7 @@ typedef struct kv_dims {
     int32_t n_ctx;   /* positions one sequence can hold */
     int32_t n_batch; /* rows that one forward appends at most */
     bool has_tail;   /* of the store */
+    bool indexed;    /* bounds of every full page's keys are kept from the start */
 } kv_dims;
 
 /* The pages of one owner layer. */
@@ -120,11 +149,13 @@ typedef struct kv_owner {
     bool shared;       /* other layers read its rows, too */
     /* bookkeeping, carved */
     int32_t n_free;
-    int32_t *refs;        /* refs[n_pages]: page tables that hold this page */
-    int32_t *order;       /* order[n_pages]: slot -> page; the identity unless shuffled */
-    uint64_t *free_slots; /* bit set = slot is free */
-    bool *touched;        /* touched[n_pages]: ever handed out */
-    unsigned char *base;  /* K ranges of all heads, then V ranges */
+    int32_t *refs;              /* refs[n_pages]: page tables that hold this page */
+    int32_t *order;             /* order[n_pages]: slot -> page; the identity unless shuffled */
+    uint64_t *free_slots;       /* bit set = slot is free */
+    bool *touched;              /* touched[n_pages]: ever handed out */
+    unsigned char *base;        /* K ranges of all heads, then V ranges */
+    unsigned char *index_state; /* index_state[n_pages]: KV_INDEX_* */
+    float *index;               /* [n_kv_heads, n_pages, 2, head_dim]; NULL while there is none */
 } kv_owner;
 
 typedef struct kv_pool {
@@ -137,6 +168,10 @@ typedef struct kv_pool {
     unsigned char *base;                     /* reserved address space, touched as it fills */
     size_t reserved;
     int64_t n_touched;
+    float *index; /* all owners' bounds, address space beside the pages; NULL while there is none */
+    size_t index_bytes;
+    int64_t n_index_touched; /* pages whose bounds were ever written */
+    float *tile;             /* [32, head_dim]: a page's keys on their way into the index */
 } kv_pool;
 
 /* Set the policy's functions and n_entries. */
@@ -144,7 +179,8 @@ void kv_owner_plan(kv_owner *owner, const kv_dims *dims, kv_policy policy);
 /* Pages that hold n rows. */
 int32_t kv_pages_for(int32_t n_rows);
 
-/* Bytes of address space for the pages. false on overflow. */
+/* Bytes of address space for the pages, and for their index if there is to be one. false on
+ * overflow. */
 bool kv_pool_bytes(const kv_dims *dims, const kv_owner *owners, const kv_store_ops *store,
                    size_t *n_bytes);
 /* Take the bookkeeping from `arena` (which may be counting). */
@@ -164,6 +200,28 @@ void kv_pool_return(kv_pool *pool, int32_t owner, int32_t page); /* one holder l
 
 /* Fill the byte counts of *usage (not recomputed_tokens, bytes_transient). */
 void kv_pool_get_usage(const kv_pool *pool, kvass_cache_usage *usage);
+
+/* ---- index: bounds of keys ------------------------------------------------------------------- */
+
+/* A page's bounds are, for each KV head, the least and the greatest value of each channel of its
+ * keys as they are stored: [2, head_dim]. Only full pages have any; the newest page of a sequence
+ * is always read. They belong to the page of the pool, so that who shares it shares them. */
+enum { KV_INDEX_VALID = 1, KV_INDEX_TOUCHED = 2 };
+enum { KV_INDEX_EACH = 64 }; /* pages scored at a time */
+
+size_t kv_index_page_bytes(const kv_dims *dims); /* of one page of one owner layer */
+/* Make room for the index of all pages; nothing if it is there. */
+kvass_status kv_index_open(kv_pool *pool, kvass_error *err);
+void kv_index_close(kv_pool *pool);
+/* Index full pages [begin, end) of one owner layer of a sequence that are not yet. */
+void kv_index_pages(kv_pool *pool, const struct kv_seq *seq, int32_t owner, int32_t begin,
+                    int32_t end);
+/* A page will get other rows. */
+void kv_index_forget(kv_pool *pool, int32_t owner, int32_t page);
+/* Scores for logical pages [begin, end) of a sequence: an upper bound of any of the query heads'
+ * products with any key in the page. Writes scratch->scores[0 .. end - begin). */
+void kv_index_score(const kv_pool *pool, const struct kv_seq *seq, int32_t owner,
+                    const kv_query *query, int32_t begin, int32_t end, kv_pick_scratch *scratch);
 
 /* ---- sequences ------------------------------------------------------------------------------- */
 
@@ -257,5 +315,8 @@ bool kv_tail_reaches(const kv_pool *pool, const kv_seq *seq, int32_t n_rows);
  * Neighbouring pages merge. Returns the number of spans. */
 int32_t kv_seq_spans(const kv_pool *pool, const kv_seq *seq, int32_t owner, kv_view view,
                      kv_span *out);
+/* Append those of positions [lo, hi) to spans[n]; returns how many there are then. */
+int32_t kv_seq_add_spans(const kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t lo,
+                         int32_t hi, kv_span *spans, int32_t n);
 
 #endif

@@ -44,7 +44,11 @@ bool kv_pool_bytes(const kv_dims *dims, const kv_owner *owners, const kv_store_o
     for (int32_t i = 0; i < dims->n_owners; i++) {
         n_pages += (size_t)owners[i].n_pages; /* at most 1024 layers of 2^31 */
     }
-    return kvass_mul_size(n, (size_t)dims->n_kv_heads, &n) && kvass_mul_size(n, n_pages, n_bytes);
+    if (!kvass_mul_size(n, (size_t)dims->n_kv_heads, &n)) {
+        return false;
+    }
+    n += dims->indexed ? kv_index_page_bytes(dims) : 0; /* less than a page of keys */
+    return kvass_mul_size(n, n_pages, n_bytes);
 }
 
 void kv_pool_carve(kv_pool *pool, const kv_dims *dims, kv_owner *owners, kvass_arena *arena)
@@ -58,7 +62,9 @@ void kv_pool_carve(kv_pool *pool, const kv_dims *dims, kv_owner *owners, kvass_a
         owner->free_slots =
             kvass_arena_take(arena, (size_t)n_words(owner->n_pages), sizeof *owner->free_slots);
         owner->touched = kvass_arena_take(arena, n, sizeof *owner->touched);
+        owner->index_state = kvass_arena_take(arena, n, sizeof *owner->index_state);
     }
+    pool->tile = kvass_arena_take(arena, KV_PAGE_ROWS, (size_t)dims->head_dim * sizeof *pool->tile);
 }
 
 /* splitmix64 (Steele, Lea, Flood 2014): enough to shuffle page numbers */
@@ -101,7 +107,9 @@ kvass_status kv_pool_open(kv_pool *pool, const kv_store_ops *store, const kvass_
     pool->key_page_bytes = store->key.page_bytes(dims->head_dim);
     pool->value_page_bytes = store->value.page_bytes(dims->head_dim);
     pool->page_bytes = head_page_bytes(store, dims->head_dim) * (size_t)dims->n_kv_heads;
-    if (!kv_pool_bytes(dims, pool->owners, store, &pool->reserved)) {
+    kv_dims pages_only = *dims;
+    pages_only.indexed = false;
+    if (!kv_pool_bytes(&pages_only, pool->owners, store, &pool->reserved)) {
         return kvass_fail(err, KVASS_INVALID, "CACHE_SIZE", "the cache's size overflows");
     }
     void *base = mmap(NULL, pool->reserved, PROT_READ | PROT_WRITE,
@@ -116,11 +124,12 @@ kvass_status kv_pool_open(kv_pool *pool, const kv_store_ops *store, const kvass_
         at += (size_t)pool->owners[i].n_pages * pool->page_bytes;
         open_owner(&pool->owners[i], page_seed);
     }
-    return KVASS_OK;
+    return dims->indexed ? kv_index_open(pool, err) : KVASS_OK;
 }
 
 void kv_pool_close(kv_pool *pool)
 {
+    kv_index_close(pool);
     if (pool->base) {
         (void)munmap(pool->base, pool->reserved);
         pool->base = NULL;
@@ -167,6 +176,7 @@ int32_t kv_pool_take(kv_pool *pool, int32_t owner)
     o->n_free--;
     int32_t page = o->order[w * WORD_BITS + bit];
     o->refs[page] = 1;
+    kv_index_forget(pool, owner, page);
     if (!o->touched[page]) {
         o->touched[page] = true;
         pool->n_touched++;
@@ -206,12 +216,15 @@ void kv_pool_get_usage(const kv_pool *pool, kvass_cache_usage *usage)
             n_shared += owner->refs[page] > 1;
         }
     }
+    size_t index_page_bytes = pool->index ? kv_index_page_bytes(dims) : 0;
     *usage = (kvass_cache_usage){
-        .bytes_reserved = pool->reserved,
+        .bytes_reserved = pool->reserved + pool->index_bytes,
         .bytes_used = n_used * pool->page_bytes,
         .bytes_shared = n_shared * pool->page_bytes,
-        .bytes_touched = (size_t)pool->n_touched * pool->page_bytes,
-        .bytes_per_token = pool->page_bytes / KV_PAGE_ROWS * n_growing,
+        .bytes_touched = (size_t)pool->n_touched * pool->page_bytes +
+                         (size_t)pool->n_index_touched * index_page_bytes,
+        .bytes_per_token = (pool->page_bytes + index_page_bytes) / KV_PAGE_ROWS * n_growing,
+        .index_bytes = pool->index_bytes,
         .n_pages = (int32_t)n_pages,
         .n_pages_used = (int32_t)n_used,
         .page_rows = KV_PAGE_ROWS,

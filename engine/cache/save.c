@@ -185,5 +185,13 @@ kvass_status kv_seq_load(kv_pool *pool, kv_seq *seq, int32_t n_shared, int32_t n
     seq->n_rows = n_rows;
     seq->tail_skip = 0;
     seq->tail_low = n_rows - n_exact_rows(pool, n_rows);
-    return move_pages(pool, seq, n_shared, NULL, in, err);
+    kvass_status status = move_pages(pool, seq, n_shared, NULL, in, err);
+    for (int32_t owner = 0; pool->dims.indexed && !status && owner < pool->dims.n_owners; owner++) {
+        held_pages held = pages_of(pool, owner, n_shared, n_rows);
+        int32_t end = n_rows / KV_PAGE_ROWS; /* the last page may not be full */
+        kv_index_pages(pool, seq, owner, n_shared,
+                       held.n_pinned_end < end ? held.n_pinned_end : end);
+        kv_index_pages(pool, seq, owner, held.first > n_shared ? held.first : n_shared, end);
+    }
+    return status;
 }

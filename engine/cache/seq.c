@@ -136,6 +136,8 @@ static void reserve_rows(kv_pool *pool, kv_seq *seq, int32_t n_new, int32_t owne
         copy_page(pool, owner, page, own);
         kv_pool_return(pool, owner, page);
         *entry(pool, seq, owner, seq->n_rows / KV_PAGE_ROWS) = own;
+    } else if (page >= 0) { /* it may have been full before a cut */
+        kv_index_forget(pool, owner, page);
     }
     for (int32_t i = kv_pages_for(seq->n_rows); i < kv_pages_for(seq->n_rows + n_new); i++) {
         *entry(pool, seq, owner, i) = kv_pool_take(pool, owner);
@@ -218,6 +220,10 @@ int32_t kv_seq_commit(kv_pool *pool, kv_seq *seq, int32_t n)
     if (pool->dims.has_tail) {
         assert(n == seq->n_reserved);
         kv_tail_commit(seq);
+    }
+    for (int32_t owner = 0; pool->dims.indexed && owner < pool->dims.n_owners; owner++) {
+        kv_index_pages(pool, seq, owner, seq->n_rows / KV_PAGE_ROWS,
+                       (seq->n_rows + n) / KV_PAGE_ROWS);
     }
     seq->n_rows += n;
     seq->n_reserved -= n;
@@ -302,8 +308,7 @@ void kv_seq_truncate(kv_pool *pool, kv_seq *seq, int32_t n_rows)
     }
 }
 
-/* append positions [lo, hi) to spans[n], merging with the last one where rows continue */
-static int32_t add_spans(const kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t lo,
+int32_t kv_seq_add_spans(const kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t lo,
                          int32_t hi, kv_span *spans, int32_t n)
 {
     for (int32_t pos = lo; pos < hi;) {
@@ -325,6 +330,6 @@ static int32_t add_spans(const kv_pool *pool, const kv_seq *seq, int32_t owner, 
 int32_t kv_seq_spans(const kv_pool *pool, const kv_seq *seq, int32_t owner, kv_view view,
                      kv_span *out)
 {
-    int32_t n = add_spans(pool, seq, owner, 0, view.n_pinned, out, 0);
-    return add_spans(pool, seq, owner, view.lo, view.hi, out, n);
+    int32_t n = kv_seq_add_spans(pool, seq, owner, 0, view.n_pinned, out, 0);
+    return kv_seq_add_spans(pool, seq, owner, view.lo, view.hi, out, n);
 }

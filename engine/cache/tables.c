@@ -33,6 +33,8 @@ const kv_select_ops *kv_select_get(kvass_select select)
     switch (select) {
     case KVASS_SELECT_ALL:
         return &kv_select_all;
+    case KVASS_SELECT_TOPK:
+        return &kv_select_topk;
     }
     return NULL;
 }

@@ -35,6 +35,19 @@ expect 0 "${k[@]}" --json --kv-type f32 --path decode --window 100000 -c 256
 json 'd["kld_max"] < 1e-6 and d["evicted_tokens"] == 0'
 expect 0 "${k[@]}" --json --kv-type f32 --kv-share pairs
 json 'd["kld_mean"] > 0'
+# reading some pages, which only decoding does, is approximate; with room for all it costs nothing
+seq 1 60 | tr '\n' ' ' >"$work/long"
+expect 0 "$KVASS" eval -m "$model" -f "$work/long" --json --kv-type f32 --topk-pages 1
+json 'd["path"] == "decode" and d["kld_mean"] > 0 and d["index_bytes"] > 0' 'd["pages_read"] > 0'
+expect 0 "$KVASS" eval -m "$model" -f "$work/long" --json --kv-type f32 --cache topk
+json 'd["kld_max"] < 1e-6'
+expect 0 "$KVASS" eval -m "$model" -f "$work/long" --json --topk-pages 1 --path prefill
+json 'd["kld_max"] < 1e-3 and d["pages_read"] == 0'
+expect 2 "${k[@]}" --topk-pages 2 --cache none
+says "(SELECT)"
+expect 2 "${k[@]}" --recent 5
+says "--topk-pages"
+
 expect 0 "${k[@]}" --json --cache window --window sqrt
 
 # every field of a measurement, whether it was measured or not

@@ -13,6 +13,8 @@ typedef struct oracle {
     int32_t n, dim, q_dim, kv_dim;
     double *x, *xn, *y, *q, *k, *v, *ao, *h, *gate; /* [n, ...] */
     double *scores;                                 /* [n] */
+    bool *read;                                     /* [n]: whether position j is read at all */
+    double closest; /* least relative distance between a page chosen and one that was not */
 } oracle;
 
 static double weight_at(const kvass_weight *w, int32_t row, int32_t column)
@@ -95,6 +97,72 @@ static double activate(kvass_act_kind act, double x)
     }
 }
 
+/* how high a page's keys can score for the group's queries at p, by the least and the greatest
+ * value of each channel */
+static double page_score(const oracle *o, const kvass_layer *l, int32_t p, int32_t kv_head,
+                         int32_t page)
+{
+    const kvass_config *c = &o->m->config;
+    int32_t head_dim = c->head_dim, n_group = c->n_heads / c->n_kv_heads;
+    double least[512], greatest[512], rotated[512], best = -INFINITY;
+    for (int32_t j = page * 32; j < page * 32 + 32; j++) {
+        rotate(&l->spec.rope, o->k + (size_t)j * (size_t)o->kv_dim + (size_t)(kv_head * head_dim),
+               head_dim, j, rotated);
+        for (int32_t d = 0; d < head_dim; d++) {
+            least[d] = j == page * 32 ? rotated[d] : fmin(least[d], rotated[d]);
+            greatest[d] = j == page * 32 ? rotated[d] : fmax(greatest[d], rotated[d]);
+        }
+    }
+    for (int32_t head = kv_head * n_group; head < (kv_head + 1) * n_group; head++) {
+        double score = 0;
+        rotate(&l->spec.rope, o->q + (size_t)p * (size_t)o->q_dim + (size_t)(head * head_dim),
+               head_dim, p, rotated);
+        for (int32_t d = 0; d < head_dim; d++) {
+            score += fmax(rotated[d] * least[d], rotated[d] * greatest[d]);
+        }
+        best = fmax(best, score);
+    }
+    return best;
+}
+
+/* o->read[0 .. p] for one KV head: everything, or the chosen pages and those that always are */
+static void choose_pages(oracle *o, const kvass_layer *l, int32_t index, int32_t p, int32_t kv_head)
+{
+    enum { MOST_PAGES = 64 };
+    const oracle_rules *r = o->rules;
+    double scores[MOST_PAGES];
+    bool dense = r->n_topk == 0 || index < r->n_dense || p < r->n_prefill;
+    int32_t lo = r->window > 0 && p - r->window + 1 > r->n_sinks ? p - r->window + 1 : 0;
+    int32_t recent = p + 1 - r->n_recent < 0 ? 0 : p + 1 - r->n_recent;
+    int32_t newest = (recent < p ? recent : p) / 32, sink_pages = (r->n_sinks + 31) / 32;
+    int32_t begin = lo / 32 > sink_pages ? lo / 32 : sink_pages;
+    for (int32_t j = 0; j <= p; j++) {
+        o->read[j] = dense || j / 32 < sink_pages || j / 32 >= newest;
+    }
+    for (int32_t page = begin; page < newest && !dense; page++) {
+        scores[page] = page_score(o, l, p, kv_head, page);
+    }
+    int32_t left = r->n_topk - (p / 32 - newest + 1);
+    double last = NAN;
+    for (; left > 0 && !dense; left--) {
+        int32_t best = -1;
+        for (int32_t page = begin; page < newest; page++) {
+            if (!o->read[page * 32] && (best < 0 || scores[page] > scores[best])) {
+                best = page;
+            }
+        }
+        for (int32_t j = best * 32; best >= 0 && j < best * 32 + 32; j++) {
+            o->read[j] = true;
+        }
+        last = best >= 0 ? scores[best] : NAN;
+    }
+    for (int32_t page = begin; page < newest; page++) {
+        if (!o->read[page * 32]) {
+            o->closest = fmin(o->closest, (last - scores[page]) / fabs(last));
+        }
+    }
+}
+
 /* one head of one query over all it may see; k, v hold raw keys and values of every position */
 static void attend(const oracle *o, const kvass_layer *l, const double *q, int32_t p,
                    int32_t kv_head, double *out)
@@ -108,7 +176,7 @@ static void attend(const oracle *o, const kvass_layer *l, const double *q, int32
     rotate(&l->spec.rope, q, head_dim, q_index, q_rotated);
     for (int32_t j = 0; j <= p; j++) {
         o->scores[j] = -INFINITY;
-        if (gap && j >= n_sinks && j < lo) {
+        if (!o->read[j] || (gap && j >= n_sinks && j < lo)) {
             continue;
         }
         int32_t k_index = gap && o->rules->cache_positions && j >= n_sinks ? n_sinks + j - lo : j;
@@ -148,9 +216,12 @@ static void run_layer(oracle *o, int32_t index)
         linear(&l->wv, o->xn, o->n, o->v);
     }
     for (int32_t p = 0; p < o->n; p++) {
-        for (int32_t head = 0; head < c->n_heads; head++) {
+        for (int32_t head = 0, n_group = c->n_heads / c->n_kv_heads; head < c->n_heads; head++) {
             size_t at = (size_t)p * (size_t)o->q_dim + (size_t)(head * c->head_dim);
-            attend(o, l, o->q + at, p, head / (c->n_heads / c->n_kv_heads), o->ao + at);
+            if (head % n_group == 0) {
+                choose_pages(o, l, index, p, head / n_group);
+            }
+            attend(o, l, o->q + at, p, head / n_group, o->ao + at);
         }
     }
     linear(&l->wo, o->ao, o->n, o->y);
@@ -178,7 +249,7 @@ static double *doubles(int32_t rows, int32_t columns)
 }
 
 bool oracle_run(const kvass_model *model, const oracle_rules *rules, const int32_t *tokens,
-                int32_t n_tokens, double *logits)
+                int32_t n_tokens, double *logits, double *closest)
 {
     const kvass_config *c = &model->config;
     int32_t n = n_tokens, q_dim = c->n_heads * c->head_dim, kv_dim = c->n_kv_heads * c->head_dim;
@@ -199,8 +270,11 @@ bool oracle_run(const kvass_model *model, const oracle_rules *rules, const int32
         .h = doubles(n, c->ffn_dim),
         .gate = doubles(n, c->ffn_dim),
         .scores = doubles(1, n),
+        .read = calloc((size_t)n, sizeof(bool)),
+        .closest = INFINITY,
     };
-    bool ok = o.x && o.xn && o.y && o.q && o.k && o.v && o.ao && o.h && o.gate && o.scores;
+    bool ok =
+        o.x && o.xn && o.y && o.q && o.k && o.v && o.ao && o.h && o.gate && o.scores && o.read;
     for (int32_t t = 0; ok && t < n; t++) {
         for (int32_t i = 0; i < c->dim; i++) {
             o.x[t * c->dim + i] = weight_at(&model->tok_embed, tokens[t], i);
@@ -219,6 +293,10 @@ bool oracle_run(const kvass_model *model, const oracle_rules *rules, const int32
     double *all[] = {o.x, o.xn, o.y, o.q, o.k, o.v, o.ao, o.h, o.gate, o.scores};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         free(all[i]);
+    }
+    free(o.read);
+    if (closest) {
+        *closest = o.closest;
     }
     return ok;
 }

@@ -15,10 +15,15 @@ typedef struct oracle_rules {
     int32_t n_sinks;
     bool cache_positions;
     bool pairs; /* layer 2i+1 reads the keys and values of layer 2i */
+    /* from position n_prefill on, layers from n_dense on read n_topk pages (0 = all) of 32
+     * positions, those of the newest n_recent positions included, of the sinks not */
+    int32_t n_topk, n_dense, n_recent, n_prefill;
 } oracle_rules;
 
-/* logits[n_tokens, n_vocab] of tokens[n_tokens]; false when out of memory */
+/* logits[n_tokens, n_vocab] of tokens[n_tokens], at most 2048; *closest, unless NULL, is the least
+ * relative distance in score between a page that was chosen and one that was not. false when out
+ * of memory */
 bool oracle_run(const kvass_model *model, const oracle_rules *rules, const int32_t *tokens,
-                int32_t n_tokens, double *logits);
+                int32_t n_tokens, double *logits, double *closest);
 
 #endif

@@ -34,6 +34,8 @@ typedef struct parity_setup {
     kvass_positions positions;
     kvass_share share;
     bool none; /* nothing is kept */
+    int32_t n_topk; /* 0 = everything is read */
+    int32_t n_dense_layers, n_recent;
 } parity_setup;
 
 typedef struct parity_path {

@@ -22,6 +22,10 @@ kvass_context_options parity_options(const parity_text *text, const parity_setup
     o.share = setup->share;
     o.positions = setup->positions;
     o.retain = setup->none ? KVASS_RETAIN_NONE : KVASS_RETAIN_FULL;
+    o.select = setup->n_topk > 0 ? KVASS_SELECT_TOPK : KVASS_SELECT_ALL;
+    o.n_topk = setup->n_topk;
+    o.n_dense_layers = setup->n_dense_layers;
+    o.n_recent = setup->n_recent;
     if (setup->window > 0) {
         o.retain = KVASS_RETAIN_WINDOW;
         o.window = setup->window;

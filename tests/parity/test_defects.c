@@ -172,7 +172,7 @@ static void grouped_queries_lack_a_softmax(void **state)
     double *truth = calloc(n, sizeof *truth), largest = 0;
     kvass_context_options o = options();
     float *logits = run(model, &o, text, N_TOKENS);
-    assert_true(oracle_run(model, &(oracle_rules){0}, text, N_TOKENS, truth));
+    assert_true(oracle_run(model, &(oracle_rules){0}, text, N_TOKENS, truth, NULL));
     for (size_t i = 0; i < n; i++) {
         largest = fmax(largest, fabs(truth[i]));
     }
@@ -254,7 +254,7 @@ static void token_does_not_see_itself(void **state)
     double *truth = calloc((size_t)info.n_vocab, sizeof *truth);
     kvass_context_options o = options();
     float *logits = run(model, &o, text, 1);
-    assert_true(oracle_run(model, &(oracle_rules){0}, text, 1, truth));
+    assert_true(oracle_run(model, &(oracle_rules){0}, text, 1, truth, NULL));
     for (int32_t i = 0; i < info.n_vocab; i++) {
         assert_true(fabs(logits[i] - truth[i]) <= 1e-4);
     }

@@ -54,10 +54,12 @@ static void run(const parity_path *path, const parity_setup *setup, float *logit
 /* f32 and default mode against the truth, then deterministic mode bit for bit between paths */
 static void check_setup(parity_setup setup)
 {
-    oracle_rules rules = {setup.window, setup.n_sinks, setup.positions == KVASS_POSITIONS_CACHE,
-                          setup.share == KVASS_SHARE_PAIRS};
+    oracle_rules rules = {.window = setup.window,
+                          .n_sinks = setup.n_sinks,
+                          .cache_positions = setup.positions == KVASS_POSITIONS_CACHE,
+                          .pairs = setup.share == KVASS_SHARE_PAIRS};
     double worst = 0;
-    assert_true(oracle_run(model, &rules, text.ids, text.n_tokens, truth));
+    assert_true(oracle_run(model, &rules, text.ids, text.n_tokens, truth, NULL));
     setup.n_threads = 2;
     for (const parity_path *path = parity_paths; path->name; path++) {
         run(path, &setup, got);

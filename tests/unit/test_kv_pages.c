@@ -44,7 +44,11 @@ static int32_t random_below(int32_t n)
 
 static void carve(void)
 {
-    kv_dims dims = {N_OWNERS, N_KV_HEADS, HEAD_DIM, N_CTX, N_BATCH, false};
+    kv_dims dims = {.n_owners = N_OWNERS,
+                    .n_kv_heads = N_KV_HEADS,
+                    .head_dim = HEAD_DIM,
+                    .n_ctx = N_CTX,
+                    .n_batch = N_BATCH};
     for (int32_t i = 0; i < N_OWNERS; i++) {
         kv_owner_plan(&owners[i], &dims, (kv_policy){N_PINNED, i == 1 ? window : 0});
         owners[i].n_pages = N_PAGES;

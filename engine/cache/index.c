@@ -1,0 +1,157 @@
+/* index.c - bounds of each page's keys, by which pages are chosen without reading them.
+ * For a query q and a page whose keys lie between min and max in every channel c, no product q . k
+ * exceeds sum_c max(q_c * min_c, q_c * max_c) (Tang et al. 2024). That sum is the product of q's
+ * negative part with min and of its positive part with max: rows of 2 * head_dim floats, for which
+ * the kernel that reads f32 keys serves. A page is indexed once, when a forward has filled it.
+ */
+#include "engine/cache/kv.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#include "engine/base/checked.h"
+
+size_t kv_index_page_bytes(const kv_dims *dims)
+{
+    return (size_t)dims->n_kv_heads * 2 * (size_t)dims->head_dim * sizeof(float);
+}
+
+kvass_status kv_index_open(kv_pool *pool, kvass_error *err)
+{
+    size_t n_pages = 0, n_bytes;
+    if (pool->index) {
+        return KVASS_OK;
+    }
+    for (int32_t i = 0; i < pool->dims.n_owners; i++) {
+        n_pages += (size_t)pool->owners[i].n_pages;
+    }
+    if (!kvass_mul_size(n_pages, kv_index_page_bytes(&pool->dims), &n_bytes)) {
+        return kvass_fail(err, KVASS_INVALID, "CACHE_SIZE", "the size of the index overflows");
+    }
+    void *base = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED) {
+        return kvass_fail_nomem(err, n_bytes, "the index of cache pages");
+    }
+    pool->index = base;
+    pool->index_bytes = n_bytes;
+    float *at = pool->index;
+    for (int32_t i = 0; i < pool->dims.n_owners; i++) {
+        kv_owner *owner = &pool->owners[i];
+        owner->index = at;
+        at += (size_t)owner->n_pages * kv_index_page_bytes(&pool->dims) / sizeof *at;
+    }
+    return KVASS_OK;
+}
+
+void kv_index_close(kv_pool *pool)
+{
+    if (pool->index) {
+        (void)munmap(pool->index, pool->index_bytes);
+        pool->index = NULL;
+    }
+}
+
+/* bounds[2, head_dim] of a head's keys in a page */
+static float *bounds_at(const kv_pool *pool, int32_t owner, int32_t kv_head, int32_t page)
+{
+    const kv_owner *o = &pool->owners[owner];
+    size_t row = (size_t)kv_head * (size_t)o->n_pages + (size_t)page;
+    return o->index + row * 2 * (size_t)pool->dims.head_dim;
+}
+
+/* bounds[2, head_dim] of all 32 keys of a page, by way of tile[32, head_dim] */
+static void find_bounds(const kv_pool *pool, int32_t owner, int32_t kv_head, int32_t page,
+                        float *tile, float *bounds)
+{
+    int32_t head_dim = pool->dims.head_dim;
+    float *min = bounds, *max = bounds + head_dim;
+    kv_span span = {page * KV_PAGE_ROWS, KV_PAGE_ROWS, 0};
+    pool->store->key.load(pool->kernels, kv_pool_key_range(pool, owner, kv_head), span, head_dim,
+                          tile);
+    memcpy(min, tile, (size_t)head_dim * sizeof *min);
+    memcpy(max, tile, (size_t)head_dim * sizeof *max);
+    for (int32_t r = 1; r < KV_PAGE_ROWS; r++) {
+        const float *key = tile + (size_t)r * (size_t)head_dim;
+        for (int32_t c = 0; c < head_dim; c++) {
+            min[c] = key[c] < min[c] ? key[c] : min[c];
+            max[c] = key[c] > max[c] ? key[c] : max[c];
+        }
+    }
+}
+
+void kv_index_pages(kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t begin, int32_t end)
+{
+    kv_owner *o = &pool->owners[owner];
+    for (int32_t i = begin; i < end; i++) {
+        int32_t page = *kv_seq_entry(pool, seq, owner, i);
+        if (o->index_state[page] & KV_INDEX_VALID) {
+            continue;
+        }
+        for (int32_t kv_head = 0; kv_head < pool->dims.n_kv_heads; kv_head++) {
+            find_bounds(pool, owner, kv_head, page, pool->tile,
+                        bounds_at(pool, owner, kv_head, page));
+        }
+        pool->n_index_touched += !(o->index_state[page] & KV_INDEX_TOUCHED);
+        o->index_state[page] = KV_INDEX_VALID | KV_INDEX_TOUCHED;
+    }
+}
+
+void kv_index_forget(kv_pool *pool, int32_t owner, int32_t page)
+{
+    pool->owners[owner].index_state[page] &= KV_INDEX_TOUCHED;
+}
+
+/* halves[n_q, 2, head_dim]: what min and max of each channel are multiplied by */
+static void split_query(const kv_query *query, int32_t head_dim, float *halves)
+{
+    for (int32_t g = 0; g < query->n_q; g++) {
+        const float *q = query->q + (size_t)g * (size_t)head_dim;
+        float *negative = halves + (size_t)g * 2 * (size_t)head_dim;
+        float *positive = negative + head_dim;
+        for (int32_t c = 0; c < head_dim; c++) {
+            negative[c] = q[c] < 0.0f ? q[c] : 0.0f;
+            positive[c] = q[c] < 0.0f ? 0.0f : q[c];
+        }
+    }
+}
+
+/* the greatest score of any query head for each of n pages: each[n_q, 64] -> scores[n] */
+static void greatest(const float *each, int32_t n_q, int32_t n, float *scores)
+{
+    for (int32_t i = 0; i < n; i++) {
+        scores[i] = each[i];
+        for (int32_t g = 1; g < n_q; g++) {
+            float score = each[(size_t)g * KV_INDEX_EACH + (size_t)i];
+            scores[i] = score > scores[i] ? score : scores[i];
+        }
+    }
+}
+
+void kv_index_score(const kv_pool *pool, const kv_seq *seq, int32_t owner, const kv_query *query,
+                    int32_t begin, int32_t end, kv_pick_scratch *scratch)
+{
+    const kv_owner *o = &pool->owners[owner];
+    int32_t head_dim = pool->dims.head_dim;
+    split_query(query, head_dim, scratch->halves);
+    for (int32_t i = begin; i < end;) {
+        int32_t page = *kv_seq_entry(pool, seq, owner, i), n = 1;
+        const float *bounds = scratch->bounds;
+        if (o->index && o->index_state[page] & KV_INDEX_VALID) {
+            bounds = bounds_at(pool, owner, query->kv_head, page);
+            /* pages side by side are scored together */
+            while (n < KV_INDEX_EACH && i + n < end &&
+                   *kv_seq_entry(pool, seq, owner, i + n) == page + n &&
+                   o->index_state[page + n] & KV_INDEX_VALID) {
+                n++;
+            }
+        } else { /* filled in the running forward, or by a context that keeps no index */
+            find_bounds(pool, owner, query->kv_head, page, scratch->tile, scratch->bounds);
+        }
+        /* each[n_q, n] = halves[n_q, 2 * head_dim] . bounds[n, 2 * head_dim]^T */
+        pool->kernels->kv_dot_f32(scratch->halves, query->n_q, 2 * head_dim, bounds, n, 1.0f,
+                                  scratch->each, KV_INDEX_EACH);
+        greatest(scratch->each, query->n_q, n, scratch->scores + (i - begin));
+        i += n;
+    }
+}
