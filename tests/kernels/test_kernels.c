@@ -55,6 +55,10 @@ static const entry entries[] = {
     {"matmul_quants", check_matmul_quants},
     {"kv_dot", check_kv_dot},
     {"kv_acc", check_kv_acc},
+    {"kv_dot_q8", check_kv_dot_q8},
+    {"kv_acc_q8", check_kv_acc_q8},
+    {"kv_dot_q4", check_kv_dot_q4},
+    {"kv_acc_q4", check_kv_acc_q4},
     {"gemm_nt", check_gemm_nt},
     {"gemm_nn", check_gemm_nn},
 };
@@ -202,6 +206,15 @@ static void kv_acc_backwards(const float *w, int32_t ld_w, int32_t n_q, int32_t 
     }
 }
 
+static void kv_dot_q4_without_minima(const float *q, int32_t n_q, int32_t head_dim,
+                                     const uint8_t *nibbles, const uint16_t *minima,
+                                     const uint16_t *steps, int32_t n_rows, float scale,
+                                     float *scores, int32_t ld_scores)
+{
+    (void)minima;
+    scalar.kv_dot_q4(q, n_q, head_dim, nibbles, steps, steps, n_rows, scale, scores, ld_scores);
+}
+
 static void expect_caught(const char *what, check_fn *run, const kvass_kernels *bad)
 {
     check_reset(&checker);
@@ -228,6 +241,7 @@ static void test_planted(void **state)
     bad.matmul[KVASS_DTYPE_F32] = matmul_bits_by_m;
     bad.matmul[KVASS_DTYPE_F16] = matmul_writes_next_row;
     bad.kv_acc_f32 = kv_acc_backwards;
+    bad.kv_dot_q4 = kv_dot_q4_without_minima;
     expect_caught("a dropped tail", check_silu, &bad);
     expect_caught("an element too far", check_add, &bad);
     expect_caught("a write past the end", check_relu, &bad);
@@ -238,6 +252,7 @@ static void test_planted(void **state)
     expect_caught("bits that depend on m", check_matmul_f32, &bad);
     expect_caught("a row too many", check_matmul_f16, &bad);
     expect_caught("rows added backwards", check_kv_acc, &bad);
+    expect_caught("minima left out", check_kv_dot_q4, &bad);
 }
 
 /* ---------------------------------------------------------------------------------------------- */
