@@ -95,7 +95,8 @@ static void consider(tok_merger *m, tok_merge_rule *rule, const void *model, con
     }
 }
 
-void kvass_merger_join(tok_merger *m, tok_merge_rule *rule, const void *model, const char *word)
+kvass_status kvass_merger_run(tok_merger *m, tok_merge_rule *rule, const void *model,
+                              const char *word, tok_ids *out, kvass_error *err)
 {
     for (int32_t i = 0; i + 1 < m->n_symbols; i++) {
         consider(m, rule, model, word, i);
@@ -120,12 +121,6 @@ void kvass_merger_join(tok_merger *m, tok_merge_rule *rule, const void *model, c
             consider(m, rule, model, word, l->prev);
         }
     }
-}
-
-kvass_status kvass_merger_run(tok_merger *m, tok_merge_rule *rule, const void *model,
-                              const char *word, tok_ids *out, kvass_error *err)
-{
-    kvass_merger_join(m, rule, model, word);
     for (int32_t i = m->n_symbols > 0 ? 0 : -1; i >= 0; i = m->symbols[i].next) {
         if (!kvass_ids_push(out, m->symbols[i].id)) {
             return kvass_fail_nomem(err, out->n * sizeof *out->data, "token ids");

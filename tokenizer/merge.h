@@ -39,10 +39,7 @@ void kvass_merger_close(tok_merger *m);
 /* Append a symbol for word[start .. start + n_bytes), n_bytes > 0, within the room taken. */
 void kvass_merger_add(tok_merger *m, int32_t id, size_t start, size_t n_bytes);
 
-/* Merge all that merges. What is left begins with symbols[0] and goes on by `next`. */
-void kvass_merger_join(tok_merger *m, tok_merge_rule *rule, const void *model, const char *word);
-
-/* The same, and append the ids that are left to `out`. NOMEM. */
+/* Merge all that merges and append the ids that are left to `out`. NOMEM. */
 kvass_status kvass_merger_run(tok_merger *m, tok_merge_rule *rule, const void *model,
                               const char *word, tok_ids *out, kvass_error *err);
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "tokenizer/bpe.h"
+#include "tokenizer/spm.h"
 #include "tokenizer/unigram.h"
 
 #define N_MARK (sizeof WORD_MARK - 1)
@@ -16,7 +17,7 @@
 /* What is gathered on the way. */
 typedef struct build {
     kvass_tokenizer *tok;
-    const tok_spm *spm;
+    const tok_spm_file *spm;
     int32_t unk;
     int32_t byte_ids[256];
     float lowest, highest; /* scores of normal pieces */
@@ -82,7 +83,7 @@ static kvass_status check_piece(build *b, size_t id, kvass_error *err)
 
 static kvass_status check_pieces(build *b, size_t *n_bytes, kvass_error *err)
 {
-    const tok_spm *spm = b->spm;
+    const tok_spm_file *spm = b->spm;
     *n_bytes = 0;
     if (spm->n_pieces == 0 || spm->n_pieces > KVASS_MAX_VOCAB) {
         return kvass_fail(err, KVASS_FORMAT, "VOCAB_SIZE", "%s: %zu pieces, expected 1 .. %d",
@@ -184,7 +185,7 @@ static void list_keys(build *b, int32_t type, int32_t other)
 
 static kvass_status add_rules(build *b, kvass_error *err)
 {
-    const tok_spm *spm = b->spm;
+    const tok_spm_file *spm = b->spm;
     tok_rules *rules = calloc(1, sizeof *rules);
     if (!rules) {
         return kvass_fail_nomem(err, sizeof *rules, "a normalizer");
@@ -210,27 +211,27 @@ static kvass_status add_rules(build *b, kvass_error *err)
 static kvass_status add_bpe(build *b, kvass_error *err)
 {
     size_t n = b->spm->n_pieces;
-    tok_spm_bpe *m = calloc(1, sizeof *m);
     float *scores = malloc(n * sizeof *scores);
-    if (m) {
-        b->tok->ops = &kvass_spm_bpe_ops;
-        b->tok->model = m;
-        m->ranks = malloc(n * sizeof *m->ranks);
-    }
-    for (size_t id = 0; scores && id < n; id++) {
-        scores[id] = b->spm->pieces[id].score;
-    }
-    bool ok = m && m->ranks && scores && kvass_vocab_rank(scores, (int32_t)n, m->ranks);
-    free(scores);
-    if (!ok) {
+    if (!scores) {
         return kvass_fail_nomem(err, n * sizeof *scores, "scores");
     }
-    m->vocab = &b->tok->vocab;
+    for (size_t id = 0; id < n; id++) {
+        scores[id] = b->spm->pieces[id].score;
+    }
+    tok_spm *m;
+    kvass_status status = kvass_spm_open(&m, &b->tok->vocab, scores, err);
+    free(scores);
+    if (status != KVASS_OK) {
+        return status;
+    }
+    b->tok->ops = &kvass_spm_ops;
+    b->tok->model = m;
     m->unk = b->unk;
+    m->fuse_unk = true;
     m->by_words = b->by_words;
     memcpy(m->byte_ids, b->byte_ids, sizeof m->byte_ids);
     list_keys(b, TOK_PIECE_USER_DEFINED, TOK_PIECE_USER_DEFINED);
-    return b->n_keys > 0 ? kvass_trie_open(&m->frozen, b->keys, b->n_keys, err) : KVASS_OK;
+    return b->n_keys > 0 ? kvass_trie_open(&m->whole, b->keys, b->n_keys, err) : KVASS_OK;
 }
 
 /* User-defined pieces always win: longer ones by more than all scores could make up. */
@@ -260,7 +261,7 @@ static kvass_status add_unigram(build *b, kvass_error *err)
 }
 
 /* BOS or EOS as the file names it; what is no control piece is none. */
-static int32_t named(const tok_spm *spm, int32_t id)
+static int32_t named(const tok_spm_file *spm, int32_t id)
 {
     bool is = id >= 0 && (size_t)id < spm->n_pieces && spm->pieces[id].type == TOK_PIECE_CONTROL;
     return is ? id : -1;
@@ -268,7 +269,7 @@ static int32_t named(const tok_spm *spm, int32_t id)
 
 static kvass_status fill(build *b, size_t n_bytes, kvass_error *err)
 {
-    const tok_spm *spm = b->spm;
+    const tok_spm_file *spm = b->spm;
     kvass_status status = kvass_vocab_open(&b->tok->vocab, (int32_t)spm->n_pieces, n_bytes, err);
     for (size_t id = 0; status == KVASS_OK && id < spm->n_pieces; id++) {
         status = add_piece(b, (int32_t)id, err);
@@ -288,7 +289,7 @@ static kvass_status fill(build *b, size_t n_bytes, kvass_error *err)
     return status;
 }
 
-kvass_status kvass_spm_build(kvass_tokenizer *tok, const tok_spm *spm, kvass_error *err)
+kvass_status kvass_spm_build(kvass_tokenizer *tok, const tok_spm_file *spm, kvass_error *err)
 {
     build b = {.tok = tok, .spm = spm, .unk = -1, .by_words = true};
     b.lowest = INFINITY;

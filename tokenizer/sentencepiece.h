@@ -23,7 +23,7 @@ typedef struct tok_spm_piece {
     int32_t type; /* tok_piece_type */
 } tok_spm_piece;
 
-typedef struct tok_spm {
+typedef struct tok_spm_file {
     const char *path;            /* for messages */
     const tok_spm_piece *pieces; /* [n_pieces], by id */
     size_t n_pieces;
@@ -35,25 +35,12 @@ typedef struct tok_spm {
     bool escape;              /* a space is spelled U+2581 in pieces */
     const unsigned char *map; /* a precompiled normalization map, or NULL */
     size_t n_map;
-} tok_spm;
+} tok_spm_file;
 
 /* Build an empty tokenizer. Control pieces are found in a text where special tokens are parsed.
  * BOS, if there is one, goes before a text with specials. FORMAT (VOCAB_SIZE, TOKEN_SCORE,
  * PIECE_TYPE, VOCAB_ENTRY, UNK_TOKEN, BYTE_UNKNOWN, CHARSMAP), NOMEM; on failure the caller closes
  * it. */
-kvass_status kvass_spm_build(kvass_tokenizer *tok, const tok_spm *spm, kvass_error *err);
-
-/* ---- BPE by scores (spm_bpe.c) --------------------------------------------------------------- */
-
-typedef struct tok_spm_bpe {
-    const tok_vocab *vocab;
-    tok_trie frozen; /* pieces that stay whole */
-    int32_t *ranks;  /* [n_vocab]: 0 for the highest score, equal for equal scores */
-    int32_t unk;
-    int32_t byte_ids[256]; /* -1: none */
-    bool by_words;         /* no piece reaches over a mark: a text is encoded word by word */
-} tok_spm_bpe;
-
-extern const tok_model_ops kvass_spm_bpe_ops;
+kvass_status kvass_spm_build(kvass_tokenizer *tok, const tok_spm_file *file, kvass_error *err);
 
 #endif

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/base/checked.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/utf8.h"
 
@@ -14,6 +13,7 @@ static void close_spm(void *self)
 {
     tok_spm *spm = self;
     if (spm) {
+        kvass_trie_close(&spm->whole);
         free(spm->ranks);
         free(spm);
     }
@@ -21,70 +21,43 @@ static void close_spm(void *self)
 
 /* ---- building -------------------------------------------------------------------------------- */
 
-typedef struct scored {
-    float score;
-    int32_t id;
-} scored;
-
-static int by_score(const void *a, const void *b)
-{
-    float x = ((const scored *)a)->score, y = ((const scored *)b)->score;
-    return (x < y) - (x > y);
-}
-
-static kvass_status rank_words(tok_spm *spm, const float *scores, kvass_error *err)
-{
-    int32_t n = 0, rank = 0, n_vocab = spm->vocab->n_vocab;
-    scored *all = malloc(((size_t)n_vocab + 1) * sizeof *all);
-    if (!all) {
-        return kvass_fail_nomem(err, (size_t)n_vocab * sizeof *all, "scores");
-    }
-    for (int32_t id = 0; id < n_vocab; id++) {
-        if (spm->vocab->pieces[id].flags & TOK_WORD) {
-            all[n++] = (scored){scores[id], id};
-        }
-    }
-    qsort(all, (size_t)n, sizeof *all, by_score);
-    for (int32_t i = 0; i < n; i++) {
-        rank += i > 0 && all[i].score < all[i - 1].score;
-        spm->ranks[all[i].id] = rank;
-    }
-    free(all);
-    return KVASS_OK;
-}
-
 kvass_status kvass_spm_open(tok_spm **out, const tok_vocab *vocab, const float *scores,
                             kvass_error *err)
 {
     *out = NULL;
     tok_spm *spm = calloc(1, sizeof *spm);
-    if (!spm || !(spm->ranks = calloc((size_t)vocab->n_vocab + 1, sizeof *spm->ranks))) {
+    if (!spm || !(spm->ranks = calloc((size_t)vocab->n_vocab + 1, sizeof *spm->ranks)) ||
+        !kvass_vocab_rank(scores, vocab->n_vocab, spm->ranks)) {
         close_spm(spm);
         return kvass_fail_nomem(err, (size_t)vocab->n_vocab * sizeof *spm->ranks, "scores");
     }
     spm->vocab = vocab;
     spm->unk = -1;
     memset(spm->byte_ids, 0xff, sizeof spm->byte_ids);
-    kvass_status status = rank_words(spm, scores, err);
-    if (status != KVASS_OK) {
-        close_spm(spm);
-        return status;
-    }
     *out = spm;
     return KVASS_OK;
 }
 
 /* ---- encoding -------------------------------------------------------------------------------- */
 
+static bool is_whole(const tok_spm *spm, const tok_symbol *symbol)
+{
+    return symbol->id >= 0 && (spm->vocab->pieces[symbol->id].flags & TOK_WHOLE);
+}
+
 static int32_t merge_rule(const void *self, const char *text, const tok_symbol *left,
                           const tok_symbol *right, int32_t *id)
 {
     const tok_spm *spm = self;
+    if (is_whole(spm, left) || is_whole(spm, right)) {
+        return -1;
+    }
     *id = kvass_vocab_word(spm->vocab, text + left->start, left->n_bytes + right->n_bytes);
     return *id < 0 ? -1 : spm->ranks[*id];
 }
 
-/* What a symbol stands for that is no word: bytes, or the unknown. */
+/* What a symbol stands for that is no word: bytes, or the unknown. The words of a text with an
+ * unknown token before it are encoded in turn, so it is seen here when two of them meet. */
 static kvass_status push_bytes(const tok_spm *spm, const char *text, size_t n, tok_run *run)
 {
     bool known = true;
@@ -97,6 +70,10 @@ static kvass_status push_bytes(const tok_spm *spm, const char *text, size_t n, t
                           "unknown",
                           (unsigned)(unsigned char)text[0]);
     }
+    bool again = run->ids.n > 0 && run->ids.data[run->ids.n - 1] == spm->unk;
+    if (!known && spm->fuse_unk && again) {
+        return KVASS_OK;
+    }
     for (size_t i = 0; i < (known ? n : 1); i++) {
         int32_t id = known ? spm->byte_ids[(unsigned char)text[i]] : spm->unk;
         if (!kvass_ids_push(&run->ids, id)) {
@@ -106,11 +83,13 @@ static kvass_status push_bytes(const tok_spm *spm, const char *text, size_t n, t
     return KVASS_OK;
 }
 
-/* One symbol for each character of word[n]; id -1 where it is no word. */
+/* One symbol for each character of word[n], or word that stays whole; id -1 where it is no
+ * word. */
 static void add_symbols(const tok_spm *spm, const char *word, size_t n, tok_merger *m)
 {
     for (size_t at = 0, size; at < n; at += size) {
-        size = kvass_utf8_char(word + at, n - at, NULL);
+        size = kvass_trie_longest(&spm->whole, word + at, n - at, NULL);
+        size = size > 0 ? size : kvass_utf8_char(word + at, n - at, NULL);
         size = size > 0 ? size : 1;
         kvass_merger_add(m, kvass_vocab_word(spm->vocab, word + at, size), at, size);
     }

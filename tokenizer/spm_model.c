@@ -16,7 +16,7 @@
 #define KIND_BPE       2
 
 typedef struct model {
-    tok_spm spm;
+    tok_spm_file spm;
     tok_spm_piece *pieces;
     uint64_t kind;
     bool suffix_space;
@@ -191,12 +191,12 @@ static kvass_status read_model(kvass_tokenizer *tok, const char *path, const kva
                                kvass_error *err)
 {
     model m = {.kind = KIND_UNIGRAM}; /* and what else is not there has these values */
-    m.spm = (tok_spm){.path = path,
-                      .bos = 1,
-                      .eos = 2,
-                      .prefix_space = true,
-                      .remove_extra = true,
-                      .escape = true};
+    m.spm = (tok_spm_file){.path = path,
+                           .bos = 1,
+                           .eos = 2,
+                           .prefix_space = true,
+                           .remove_extra = true,
+                           .escape = true};
     size_t n;
     kvass_status status = count_pieces(&m, *file, &n, err);
     if (status != KVASS_OK) {

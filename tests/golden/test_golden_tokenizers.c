@@ -301,7 +301,7 @@ static void test_corpora(void **state)
         for (size_t c = 0; c < 3; c++) {
             size_t n;
             char *text = unit_slurp(unit_shared(corpora[c], path), &n);
-            n = n < 1000000 ? n : 1000000;
+            n = n < 300000 ? n : 300000;
             int32_t *ids = malloc((n + 1) * sizeof *ids);
             assert_non_null(ids);
             size_t n_ids = encode(tok, text, n, false, ids, n + 1);
