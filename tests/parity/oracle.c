@@ -12,9 +12,10 @@ typedef struct oracle {
     const oracle_rules *rules;
     int32_t n, dim, q_dim, kv_dim;
     double *x, *xn, *y, *q, *k, *v, *ao, *h, *gate; /* [n, ...] */
-    double *scores;                                 /* [n] */
-    bool *read;                                     /* [n]: whether position j is read at all */
-    double closest; /* least relative distance between a page chosen and one that was not */
+    double *kq, *vq; /* [n, kv_dim]: rotated keys, and values, as quantized pages give them */
+    double *scores;  /* [n] */
+    bool *read;      /* [n]: whether position j is read at all */
+    double closest;  /* least relative distance between a page chosen and one that was not */
 } oracle;
 
 static double weight_at(const kvass_weight *w, int32_t row, int32_t column)
@@ -163,6 +164,85 @@ static void choose_pages(oracle *o, const kvass_layer *l, int32_t index, int32_t
     }
 }
 
+static double as_half(double x)
+{
+    return kvass_f16_to_f32(kvass_f32_to_f16((float)x));
+}
+
+/* x[n] `stride` apart -> the nearest of 255 values around zero that share a scale */
+static void quantize_8(double *x, int32_t n)
+{
+    double most = 0;
+    for (int32_t i = 0; i < n; i++) {
+        most = fmax(most, fabs(x[i]));
+    }
+    double scale = as_half(most / 127);
+    for (int32_t i = 0; i < n; i++) {
+        x[i] = scale > 0 ? scale * fmax(-127, fmin(127, nearbyint(x[i] / scale))) : 0;
+    }
+}
+
+/* x[n] `stride` apart -> the nearest of 16 values from the least to the greatest */
+static void quantize_4(double *x, int32_t n, int32_t stride)
+{
+    double lo = x[0], hi = x[0];
+    for (int32_t i = 1; i < n; i++) {
+        lo = fmin(lo, x[i * stride]);
+        hi = fmax(hi, x[i * stride]);
+    }
+    lo = as_half(lo);
+    double step = as_half((hi - lo) / 15);
+    for (int32_t i = 0; i < n; i++) {
+        double level = step > 0 ? nearbyint((x[i * stride] - lo) / step) : 0;
+        x[i * stride] = lo + step * fmax(0, fmin(15, level));
+    }
+}
+
+/* every row of x[n, kv_dim] in blocks of 32 along a head, the last or only one shorter */
+static void quantize_rows(const oracle *o, double *x)
+{
+    int32_t head_dim = o->m->config.head_dim;
+    for (int32_t at = 0; at < o->n * o->kv_dim; at += head_dim) {
+        for (int32_t d = 0; d < head_dim; d += 32) {
+            int32_t n = head_dim - d < 32 ? head_dim - d : 32;
+            if (o->rules->store == KVASS_STORE_Q8) {
+                quantize_8(x + at + d, n);
+            } else {
+                quantize_4(x + at + d, n, 1);
+            }
+        }
+    }
+}
+
+/* what pages of this layer's keys and values would hold */
+static void quantize_pages(oracle *o, const kvass_layer *l)
+{
+    int32_t head_dim = o->m->config.head_dim;
+    for (int32_t j = 0; j < o->n; j++) {
+        for (int32_t at = j * o->kv_dim; at < (j + 1) * o->kv_dim; at += head_dim) {
+            rotate(&l->spec.rope, o->k + at, head_dim, j, o->kq + at);
+        }
+    }
+    memcpy(o->vq, o->v, (size_t)(o->n * o->kv_dim) * sizeof *o->vq);
+    quantize_rows(o, o->vq);
+    if (o->rules->store == KVASS_STORE_Q8) {
+        quantize_rows(o, o->kq);
+        return;
+    }
+    for (int32_t page = 0; page + 32 <= o->n; page += 32) { /* per channel of a page */
+        for (int32_t d = 0; d < o->kv_dim; d++) {
+            quantize_4(o->kq + page * o->kv_dim + d, 32, o->kv_dim);
+        }
+    }
+}
+
+/* positions before this are read quantized by a query at p */
+static int32_t quantized_end(const oracle *o, int32_t p)
+{
+    bool quantized = o->rules->store == KVASS_STORE_Q8 || o->rules->store == KVASS_STORE_Q4;
+    return quantized && p + 1 >= 32 ? (p + 1 - 32) / 32 * 32 : 0;
+}
+
 /* one head of one query over all it may see; k, v hold raw keys and values of every position */
 static void attend(const oracle *o, const kvass_layer *l, const double *q, int32_t p,
                    int32_t kv_head, double *out)
@@ -182,9 +262,11 @@ static void attend(const oracle *o, const kvass_layer *l, const double *q, int32
         int32_t k_index = gap && o->rules->cache_positions && j >= n_sinks ? n_sinks + j - lo : j;
         rotate(&l->spec.rope, o->k + (size_t)j * (size_t)o->kv_dim + (size_t)(kv_head * head_dim),
                head_dim, k_index, k_rotated);
+        const double *head = o->kq + (size_t)j * (size_t)o->kv_dim + (size_t)(kv_head * head_dim);
+        const double *key = j < quantized_end(o, p) ? head : k_rotated;
         double score = 0;
         for (int32_t d = 0; d < head_dim; d++) {
-            score += q_rotated[d] * k_rotated[d];
+            score += q_rotated[d] * key[d];
         }
         o->scores[j] = score * (double)l->spec.attn_scale;
         max = o->scores[j] > max ? o->scores[j] : max;
@@ -192,10 +274,11 @@ static void attend(const oracle *o, const kvass_layer *l, const double *q, int32
     memset(out, 0, (size_t)head_dim * sizeof *out);
     for (int32_t j = 0; j <= p; j++) {
         double weight = exp(o->scores[j] - max);
+        const double *values = j < quantized_end(o, p) ? o->vq : o->v;
+        values += (size_t)j * (size_t)o->kv_dim + (size_t)(kv_head * head_dim);
         sum += weight;
         for (int32_t d = 0; d < head_dim && weight > 0; d++) {
-            out[d] +=
-                weight * o->v[(size_t)j * (size_t)o->kv_dim + (size_t)(kv_head * head_dim + d)];
+            out[d] += weight * values[d];
         }
     }
     for (int32_t d = 0; d < head_dim; d++) {
@@ -214,6 +297,7 @@ static void run_layer(oracle *o, int32_t index)
     if (!o->rules->pairs || index % 2 == 0) {
         linear(&l->wk, o->xn, o->n, o->k);
         linear(&l->wv, o->xn, o->n, o->v);
+        quantize_pages(o, l);
     }
     for (int32_t p = 0; p < o->n; p++) {
         for (int32_t head = 0, n_group = c->n_heads / c->n_kv_heads; head < c->n_heads; head++) {
@@ -266,6 +350,8 @@ bool oracle_run(const kvass_model *model, const oracle_rules *rules, const int32
         .q = doubles(n, q_dim),
         .k = doubles(n, kv_dim),
         .v = doubles(n, kv_dim),
+        .kq = doubles(n, kv_dim),
+        .vq = doubles(n, kv_dim),
         .ao = doubles(n, q_dim),
         .h = doubles(n, c->ffn_dim),
         .gate = doubles(n, c->ffn_dim),
@@ -273,8 +359,8 @@ bool oracle_run(const kvass_model *model, const oracle_rules *rules, const int32
         .read = calloc((size_t)n, sizeof(bool)),
         .closest = INFINITY,
     };
-    bool ok =
-        o.x && o.xn && o.y && o.q && o.k && o.v && o.ao && o.h && o.gate && o.scores && o.read;
+    bool ok = o.x && o.xn && o.y && o.q && o.k && o.v && o.kq && o.vq && o.ao && o.h && o.gate &&
+              o.scores && o.read;
     for (int32_t t = 0; ok && t < n; t++) {
         for (int32_t i = 0; i < c->dim; i++) {
             o.x[t * c->dim + i] = weight_at(&model->tok_embed, tokens[t], i);
@@ -290,7 +376,7 @@ bool oracle_run(const kvass_model *model, const oracle_rules *rules, const int32
         norm(&o, c->final_norm, &model->final_norm, o.x, o.xn);
         linear(&model->lm_head, o.xn, n, logits);
     }
-    double *all[] = {o.x, o.xn, o.y, o.q, o.k, o.v, o.ao, o.h, o.gate, o.scores};
+    double *all[] = {o.x, o.xn, o.y, o.q, o.k, o.v, o.kq, o.vq, o.ao, o.h, o.gate, o.scores};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         free(all[i]);
     }

@@ -18,6 +18,9 @@ typedef struct oracle_rules {
     /* from position n_prefill on, layers from n_dense on read n_topk pages (0 = all) of 32
      * positions, those of the newest n_recent positions included, of the sinks not */
     int32_t n_topk, n_dense, n_recent, n_prefill;
+    /* q8, q4: a query at p reads positions before 32 * floor((p + 1 - 32) / 32) quantized, in pages
+     * of 32; not together with positions in the cache */
+    kvass_store store;
 } oracle_rules;
 
 /* logits[n_tokens, n_vocab] of tokens[n_tokens], at most 2048; *closest, unless NULL, is the least

@@ -134,6 +134,34 @@ static void pairs_of_layers_share(void **state)
                      own.bytes_per_token * (size_t)n_owners);
 }
 
+/* What is read quantized and what exactly, and how pages are quantized: every path against the
+ * truth, which knows of both. A value halfway between two levels may fall either way, so a little
+ * is left; exact rows in place of quantized ones are a hundred times as far away or more. */
+static void quantized_stores(void **state)
+{
+    (void)state;
+    static const kvass_store stores[] = {KVASS_STORE_Q8, KVASS_STORE_Q4};
+    for (int i = 0; i < 4; i++) {
+        oracle_rules rules = {.window = i < 2 ? 0 : 100, .n_sinks = i < 2 ? 0 : 5};
+        rules.store = stores[i % 2];
+        assert_true(oracle_run(model, &rules, text.ids, text.n_tokens, truth));
+        parity_setup setup = {
+            .store = rules.store, .window = rules.window, .n_sinks = rules.n_sinks, .n_threads = 2};
+        double worst = 0;
+        for (const parity_path *path = parity_paths; path->name; path++) {
+            run(path, &setup, got);
+            double d = distance_from_truth(got);
+            worst = d > worst ? d : worst;
+        }
+        setup.store = KVASS_STORE_F32;
+        run(parity_paths, &setup, got);
+        double exact = distance_from_truth(got);
+        print_message("store %d, window %d: worst %.2g, exact rows %.2g\n", (int)rules.store,
+                      rules.window, worst, exact);
+        assert_true(worst < exact / 40);
+    }
+}
+
 /* a prefix computed once gives the logits of the same tokens fed to each sequence */
 static void prefix_is_computed_once(void **state)
 {
@@ -316,6 +344,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(windows_with_original_positions),
         cmocka_unit_test(windows_with_positions_in_the_cache),
         cmocka_unit_test(pairs_of_layers_share),
+        cmocka_unit_test(quantized_stores),
         cmocka_unit_test(prefix_is_computed_once),
         cmocka_unit_test(windows_give_pages_back),
         cmocka_unit_test(prefill_longer_than_the_window),
