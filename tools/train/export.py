@@ -1,6 +1,7 @@
 """Writes a checkpoint of train.py as the files that Hugging Face readers and kvass open.
 
-config.json, generation_config.json, tokenizer.json, tokenizer_config.json, model.safetensors (bfloat16).
+config.json, generation_config.json, tokenizer.json, tokenizer_config.json, model.safetensors (bfloat16),
+and beside them the loss curve.
 `tiny` is a plain llama, `tiny-gpt2` a plain gpt2 (its matrices stored [in, out], q, k and v side by
 side), `tiny-lean` a kvass: llama names, no k and v in layers that read another's, model.meta_tokens.weight.
 """
@@ -92,7 +93,9 @@ def main():
                                   "clean_up_tokenization_spaces": False},
     }.items():
         (out / name).write_text(json.dumps(content, indent=2) + "\n")
-    shutil.copy(args.tokenizer, out / "tokenizer.json")
+    tokenizer = json.loads(Path(args.tokenizer).read_text())
+    (out / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")) + "\n")
+    shutil.copy(Path(args.checkpoint) / "curve.csv", out / "curve.csv")
     size = sum(f.stat().st_size for f in out.iterdir())
     print(f"{out}: {len(named)} tensors, {sum(t.numel() for t in named.values())} parameters, {size} bytes")
 

@@ -8,11 +8,11 @@ cd "$(dirname "$0")"
 # shares of what is drawn: real stories 40 %, told again 40, made up 10, written 8, prose 2
 stories="$pack/natural-0.9MB.bin:3 $pack/lowercase-3.2MB.bin $pack/retold.bin:.35 $pack/told.bin:.16
     $pack/written.bin:1.5 $pack/bryant-stories.bin:.5 $pack/burgess-busterbrown.bin:.5 $pack/carroll-alice.bin:.5"
-# and beside them recall documents: at first more than half, then a seventh, longer ones at the end
+# and beside them recall documents, a fifth at first, then a seventh; long ones with the long context
 # shellcheck disable=SC2086 # lists of words
 exec "${PYTHON:-python3}" -u train.py "$network" --valid "$pack/valid.bin" --out "$out" \
-    --tokens "${TOKENS:-6.5e6}" --batch-tokens 4096 --decay .3 --dropout .05 --compile \
+    --tokens "${TOKENS:-5e6}" --batch-tokens 4096 --decay .3 --dropout .05 --compile \
     --threads "${THREADS:-1}" --every 40 \
-    --phase .15 256 $stories "$pack/recall-120.bin:.9" "$pack/echo.bin:1.3" \
-    --phase .55 256 $stories "$pack/recall-120.bin:.08" "$pack/recall-250.bin:.14" "$pack/echo.bin:.06" \
+    --phase .12 256 $stories "$pack/recall-120.bin:.3" "$pack/echo.bin:.1" \
+    --phase .58 256 $stories "$pack/recall-120.bin:.08" "$pack/recall-250.bin:.14" "$pack/echo.bin:.03" \
     --phase .30 1024 $stories "$pack/recall-250.bin:.05" "$pack/recall-1000.bin:.35"

@@ -39,8 +39,8 @@ class Config:
 # tiny-lean: the pairs (0,1) (2,3) (4,5) share K and V; the middle pair sees everything, the others
 # a window. The weights that the sharers save go into a wider MLP.
 NAMED = {
-    "tiny": Config(),
-    "tiny-lean": Config(family="kvass", n_meta=16, window=128, ffn_dim=384,
+    "tiny": Config(rope_theta=1e6),
+    "tiny-lean": Config(family="kvass", rope_theta=1e6, n_meta=16, window=128, ffn_dim=384,
                         windowed=[True, True, False, False, True, True], kv_owner=[0, 0, 2, 2, 4, 4]),
     "tiny-gpt2": Config(family="gpt2", n_layers=5, n_kv_heads=4, ffn_dim=480),
 }
@@ -161,6 +161,8 @@ class Network(nn.Module):
             if p.dim() == 2:  # the two matrices that write to the residual start smaller
                 small = name.endswith(("wo.weight", "w_down.weight"))
                 nn.init.normal_(p, std=0.02 / (2 * cfg.n_layers) ** 0.5 if small else 0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(p)
 
     def forward(self, tokens):
         """tokens [n_batch, n_tokens] -> normed hidden states [n_batch, n_tokens, dim]"""

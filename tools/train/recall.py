@@ -1,6 +1,6 @@
 """Documents that plant facts early and ask for them later, to train and to measure a memory.
 
-    The secret number of Lily is 47. The dog of Tom is called Max.
+    The secret number of Lily is 47. The secret friend of Tom is Mia.
     ... other text, a chosen number of tokens ...
     What is the secret number of Lily? The secret number of Lily is 47.
 
@@ -20,12 +20,12 @@ import re
 PEOPLE = ("Lily Tom Ben Anna Sara Max Mia Tim Lucy Jack Sam Emma Leo Bob Amy Ella Jim Kate Peter Molly Sue "
           "Mark Jill Ted Jane Alice Billy Daisy Emily Grace Henry James Jenny Joe John Josh Lisa Lola Mary "
           "Paul Rosie Sally Sandy Sarah Sophie Tommy").split()
-PETS = "dog cat bird fish rabbit horse mouse frog duck bear pig fox bunny puppy kitten".split()
-THINGS = ("ball book key hat cup shell ring coin doll kite drum flag star leaf spoon bell brush button candle "
-          "feather ribbon stone basket blanket lamp clock pencil apple cookie mirror pillow whistle boat car "
-          "train truck tree flower garden river house door window bed table chair box bag cake bread milk "
-          "soup egg nest rock sand water rain snow sun moon cloud hill park road school shop farm zoo "
-          "beach lake forest bridge rope stick wheel balloon puzzle robot crown sword castle tent").split()
+THINGS = ("dog cat bird fish rabbit horse mouse frog duck bear pig fox bunny puppy kitten ball book key hat cup "
+          "shell ring coin doll kite drum flag star leaf spoon bell brush button candle feather ribbon stone "
+          "basket blanket lamp clock pencil apple cookie mirror pillow whistle boat car train truck tree flower "
+          "garden river house door window bed table chair box bag cake bread milk soup egg nest rock sand water "
+          "rain snow sun moon cloud hill park road school shop farm zoo beach lake forest bridge rope stick "
+          "wheel balloon puzzle robot crown sword castle tent").split()
 
 
 def is_held(fact):
@@ -37,15 +37,10 @@ def fact(rng, person, held):
     """(question, the words before the answer, the answer)"""
     while True:
         kind = rng.randrange(3)
-        if kind == 0:
-            stem, value = f"secret number of {person} is", str(rng.randrange(10, 100))
-        elif kind == 1:
-            stem, value = f"{rng.choice(PETS)} of {person} is called", rng.choice(PEOPLE)
-        else:
-            stem, value = f"secret word of {person} is", rng.choice(THINGS)
-        if value != person and is_held(f"{stem} {value}") == held:
-            asked = stem[:-3] if kind != 1 else stem
-            return f"What is the {asked}?", f"The {stem}", value
+        value = (str(rng.randrange(10, 100)), rng.choice(PEOPLE), rng.choice(THINGS))[kind]
+        what = f"secret {('number', 'friend', 'word')[kind]} of {person}"
+        if value != person and is_held(f"{what} {value}") == held:
+            return f"What is the {what}?", f"The {what} is", value
 
 
 def sentences(rng, stories):
@@ -99,7 +94,7 @@ def echo_words(stories, n_words=1500):
     """The commonest words of the stories, and all that facts may be about."""
     counts = collections.Counter(word for story in stories for word in re.findall(r"[A-Za-z]+", story))
     numbers = [str(n) for n in range(10, 100)]
-    return [word for word, _ in counts.most_common(n_words)] + PEOPLE + PETS + THINGS + numbers
+    return [word for word, _ in counts.most_common(n_words)] + PEOPLE + THINGS + numbers
 
 
 def main():

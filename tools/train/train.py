@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from copying import lay_copying
 from model import NAMED, Network
 
 
@@ -115,6 +116,7 @@ def main():
             optimizer.load_state_dict(state)
         step, done = saved["step"], saved["tokens"]
     else:
+        lay_copying(net)
         curve.write_text("step,tokens,n_ctx,rate,train_loss,valid_loss,tokens_per_second\n")
     n_params = sum(p.numel() for p in net.parameters())
     print(f"{args.network}: {n_params} parameters, at step {step}, {done} tokens", flush=True)
