@@ -32,13 +32,13 @@ def lay_positions(net, rng):
         at = torch.outer(torch.arange(cfg.n_ctx), angles)
         net.embed.weight[:, :N_POS] = 0
         net.embed_pos.weight[:, N_POS:] *= 0.1
-        net.embed_pos.weight[:, :N_POS] = 0.1 * torch.cat((at.cos(), at.sin()), dim=1)
+        net.embed_pos.weight[:, :N_POS] = 0.3 * torch.cat((at.cos(), at.sin()), dim=1)
         for weight, steps in zip(queries_and_key, (1, 2, 0)):
             cos, sin = (steps * angles).cos().diag(), (steps * angles).sin().diag()
             turn = torch.cat((torch.cat((cos, sin), 1), torch.cat((-sin, cos), 1)))
             weight[:N_POS, :N_POS] = 3.7 * turn * (torch.arange(N_POS) % (N_POS // 2) < N_FAST)[:, None]
     else:  # queries and keys are turned by RoPE: they need a constant, dimension 0 of every token
-        net.embed.weight[:, 0] = 0.32
+        net.embed.weight[:, 0] = 1.5
         if cfg.n_meta:
             net.meta[:, 0] = 0
         half = cfg.head_dim // 2
@@ -56,21 +56,22 @@ def lay_copying(net, layer=2, seed=0):
     heads = [slice(i * size, (i + 1) * size) for i in (2, 3)]
     kv_heads = [slice(i * size, (i + 1) * size) for i in (2 * cfg.n_kv_heads // cfg.n_heads,
                                                            3 * cfg.n_kv_heads // cfg.n_heads)]
-    see = torch.zeros(size, cfg.dim)  # a token's embedding as a head carries it
+    net.embed.weight *= 3  # large enough to last when training sets in
     n_other = N_POS if cfg.family == "gpt2" else 1
-    see[:, n_other:] = orthonormal(size, cfg.dim - n_other, rng)
-    read = [orthonormal(size, cfg.dim, rng) for _ in range(2)]  # the parts for one back and two back
+    parts = torch.zeros(3 * size, cfg.dim)
+    parts[:, n_other:] = orthonormal(3 * size, cfg.dim - n_other, rng)
+    see, *read = parts.split(size)  # of a token itself, the one before it, the one before that
 
     *queries, key = lay_positions(net, rng)
     for head, kv_head, query, part in zip(heads, kv_heads, queries, read):
         first.wq.weight[head], first.wk.weight[kv_head], first.wv.weight[kv_head] = query, key, see
-        first.wo.weight[:, head] = 0.04 * part.t()
+        first.wo.weight[:, head] = 0.2 * part.t()
 
     half, n_pairs = size // 2, N_SLOW // 2  # pairs are dimensions d and d + half; the last turn slowest
     slow = torch.cat((torch.arange(half - n_pairs, half), torch.arange(size - n_pairs, size)))
     before, itself = slice(0, N_BEFORE), slice(N_BEFORE, N_SLOW)
     query, key = torch.zeros(size, cfg.dim), torch.zeros(size, cfg.dim)
-    query[slow[before]], key[slow[before]] = 3.6 * read[0][before], 3.6 * read[1][before]
-    query[slow[itself]], key[slow[itself]] = 7.2 * see[itself], 3.6 * read[0][itself]
+    query[slow[before]], key[slow[before]] = 2 * read[0][before], 2 * read[1][before]
+    query[slow[itself]], key[slow[itself]] = 5 * see[itself], 2 * read[0][itself]
     later.wq.weight[heads[0]], later.wk.weight[kv_heads[0]] = query, key
-    later.wv.weight[kv_heads[0]], later.wo.weight[:, heads[0]] = see, 0.6 * see.t()
+    later.wv.weight[kv_heads[0]], later.wo.weight[:, heads[0]] = see, see.t()

@@ -11,7 +11,7 @@ stories="$pack/natural-0.9MB.bin:3 $pack/lowercase-3.2MB.bin $pack/retold.bin:.3
 # and beside them recall documents, a fifth at first, then a seventh; long ones with the long context
 # shellcheck disable=SC2086 # lists of words
 exec "${PYTHON:-python3}" -u train.py "$network" --valid "$pack/valid.bin" --out "$out" \
-    --tokens "${TOKENS:-5e6}" --batch-tokens 4096 --decay .3 --dropout .05 --compile \
+    --tokens "${TOKENS:-4.2e6}" --batch-tokens 4096 --decay .3 --dropout .05 --compile \
     --threads "${THREADS:-1}" --every 40 \
     --phase .12 256 $stories "$pack/recall-120.bin:.3" "$pack/echo.bin:.1" \
     --phase .58 256 $stories "$pack/recall-120.bin:.08" "$pack/recall-250.bin:.14" "$pack/echo.bin:.03" \
