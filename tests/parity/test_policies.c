@@ -144,7 +144,7 @@ static void quantized_stores(void **state)
     for (int i = 0; i < 4; i++) {
         oracle_rules rules = {.window = i < 2 ? 0 : 100, .n_sinks = i < 2 ? 0 : 5};
         rules.store = stores[i % 2];
-        assert_true(oracle_run(model, &rules, text.ids, text.n_tokens, truth));
+        assert_true(oracle_run(model, &rules, text.ids, text.n_tokens, truth, NULL));
         parity_setup setup = {
             .store = rules.store, .window = rules.window, .n_sinks = rules.n_sinks, .n_threads = 2};
         double worst = 0;
