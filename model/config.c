@@ -49,7 +49,7 @@ bool kvass_config_is(const kvass_checkpoint *ckpt, const char *type)
     return found && strcmp(found, type) == 0;
 }
 
-void kvass_config_int(kvass_config_in *in, const char *key, int32_t max, int32_t *out)
+void kvass_config_int(kvass_config_in *in, const char *key, int32_t min, int32_t max, int32_t *out)
 {
     const kvass_json *value = lookup(in->ckpt->config, key);
     int64_t number;
@@ -58,9 +58,9 @@ void kvass_config_int(kvass_config_in *in, const char *key, int32_t max, int32_t
     }
     if (!kvass_json_as_int(value, &number)) {
         wrong_type(in, key, "an integer", value);
-    } else if (number < 1 || number > max) {
-        kvass_config_fail(in, KVASS_FORMAT, "CONFIG_RANGE", "\"%s\": expected 1 .. %d, found %lld",
-                          key, max, (long long)number);
+    } else if (number < min || number > max) {
+        kvass_config_fail(in, KVASS_FORMAT, "CONFIG_RANGE", "\"%s\": expected %d .. %d, found %lld",
+                          key, min, max, (long long)number);
     } else {
         *out = (int32_t)number;
     }
@@ -74,7 +74,7 @@ void kvass_config_ints(kvass_config_in *in, const kvass_config_key *keys, kvass_
             kvass_config_fail(in, KVASS_FORMAT, "CONFIG_MISSING",
                               "\"%s\": expected an integer, found no such key", k->key);
         }
-        kvass_config_int(in, k->key, k->max, &number);
+        kvass_config_int(in, k->key, 1, k->max, &number);
         if (number > 0) {
             memcpy((char *)config + k->field, &number, sizeof number);
         }
@@ -127,13 +127,22 @@ void kvass_config_real(kvass_config_in *in, const char *key, double above, doubl
 
 void kvass_config_float(kvass_config_in *in, const char *key, double above, float *out)
 {
-    double number = (double)*out;
+    double number = NAN;
     kvass_config_real(in, key, above, &number);
-    if (in->status == KVASS_OK && !(isfinite((float)number) && (float)number > above)) {
+    if (!isnan(number) && !(isfinite((float)number) && (float)number > above)) {
         kvass_config_fail(in, KVASS_FORMAT, "CONFIG_RANGE",
                           "\"%s\": expected a number that a float can hold, found %g", key, number);
+    } else if (!isnan(number)) {
+        *out = (float)number;
     }
-    *out = (float)number;
+}
+
+float kvass_config_cap(kvass_config_in *in, const char *key, float absent)
+{
+    bool is_null = kvass_json_get_kind(kvass_json_get(in->ckpt->config, key)) == KVASS_JSON_NULL;
+    float cap = is_null ? 0 : absent;
+    kvass_config_float(in, key, 0, &cap);
+    return cap;
 }
 
 void kvass_config_eps(kvass_config_in *in, const char *key, float *out)

@@ -27,8 +27,8 @@ void kvass_config_fail(kvass_config_in *in, kvass_status status, const char *rul
 
 /* All keys of a table that ends with key NULL. */
 void kvass_config_ints(kvass_config_in *in, const kvass_config_key *keys, kvass_config *config);
-/* One integer, 1 .. max. */
-void kvass_config_int(kvass_config_in *in, const char *key, int32_t max, int32_t *out);
+/* One integer, min .. max. */
+void kvass_config_int(kvass_config_in *in, const char *key, int32_t min, int32_t max, int32_t *out);
 /* The flag, `absent` when it is absent or null. */
 bool kvass_config_bool(kvass_config_in *in, const char *key, bool absent);
 /* UNSUPPORTED (FAMILY) when the key is there and is another flag: no part of the engine does what
@@ -39,6 +39,8 @@ void kvass_config_must_lack(kvass_config_in *in, const char *key);
 /* A finite number above `above`. */
 void kvass_config_real(kvass_config_in *in, const char *key, double above, double *out);
 void kvass_config_float(kvass_config_in *in, const char *key, double above, float *out);
+/* A soft cap, above 0: 0 when it is null, `absent` when there is no such key. */
+float kvass_config_cap(kvass_config_in *in, const char *key, float absent);
 /* norm_eps: in (0, 1). */
 void kvass_config_eps(kvass_config_in *in, const char *key, float *out);
 /* An activation by its Hugging Face name; the refusal lists those known. */
@@ -62,7 +64,7 @@ void kvass_config_rope(kvass_config_in *in, const kvass_config *config, const ch
                        kvass_rope_spec *spec);
 /* What scaling means for the context: beyond it "dynamic" cannot be computed, and "longrope" is
  * trained up to where its short factors end. */
-void kvass_config_rope_ctx(kvass_config_in *in, kvass_config *config);
+void kvass_config_rope_ctx(kvass_config_in *in, const char *layer_type, kvass_config *config);
 
 /* A list of the configuration with one entry per layer, or NULL when it is absent. */
 const kvass_json *kvass_config_per_layer(kvass_config_in *in, const kvass_config *config,
@@ -77,18 +79,5 @@ int32_t kvass_config_window_needed(kvass_config_in *in, const char *key, int32_t
 
 /* model_type is the string `type` */
 bool kvass_config_is(const kvass_checkpoint *ckpt, const char *type);
-
-/* What families that write Llama's configuration and layers share (families/llama.c). */
-extern const kvass_config_key kvass_llama_keys[];
-extern const kvass_tensor_name kvass_llama_tensors[];
-extern const char *const kvass_llama_prefixes[], *const kvass_llama_ignored[];
-/* kvass_llama_keys, heads, rms_norm_eps, tie_word_embeddings and rotation's context; defaults are
- * in *config. */
-void kvass_llama_config(kvass_config_in *in, kvass_config *config);
-/* Biases by the flags attention_bias and mlp_bias. */
-void kvass_llama_biases(kvass_config_in *in, kvass_config *config);
-/* hidden_act and rotation of the whole head, theta 10000 unless said otherwise. */
-void kvass_llama_layer(kvass_config_in *in, const kvass_config *config, int32_t l,
-                       kvass_layer_spec *spec);
 
 #endif

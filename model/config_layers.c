@@ -42,7 +42,7 @@ int32_t kvass_config_window(kvass_config_in *in, const char *key, int32_t absent
 {
     const kvass_json *value = kvass_json_get(in->ckpt->config, key);
     int32_t window = kvass_json_get_kind(value) == KVASS_JSON_NULL ? 0 : absent;
-    kvass_config_int(in, key, KVASS_MAX_CTX, &window);
+    kvass_config_int(in, key, 1, KVASS_MAX_CTX, &window);
     return window;
 }
 

@@ -149,7 +149,7 @@ static void take_llama3(const place *at, kvass_rope_spec *spec)
 static void take_stretch(const place *at, kvass_rope_spec *spec)
 {
     int32_t n_ctx = 0;
-    kvass_config_int(at->in, "max_position_embeddings", KVASS_MAX_CTX, &n_ctx);
+    kvass_config_int(at->in, "max_position_embeddings", 1, KVASS_MAX_CTX, &n_ctx);
     double original = n_ctx;
     if (!take_real(at, "original_max_position_embeddings", 2, KVASS_MAX_CTX, &original) &&
         original < 2) {
@@ -244,6 +244,11 @@ void kvass_config_rope(kvass_config_in *in, const kvass_config *config, const ch
     }
     find_dict(&at, layer_type);
     made.scaling = take_kind(&at);
+    if (at.dynamic && !config->ctx_bound) { /* said of some layers only */
+        kvass_config_fail(in, KVASS_UNSUPPORTED, "ROPE_SCALING",
+                          "\"%s\": expected one scaling for all layers, found \"dynamic\"",
+                          at.dict_name);
+    }
     /* theta 1 or less would not turn slower along the head */
     (void)take_real(&at, "rope_theta", 1 + 1e-9, 1e12, &made.theta);
     if (take_real(&at, "partial_rotary_factor", 1e-6, 1, &partial)) {
@@ -270,14 +275,14 @@ void kvass_config_rope(kvass_config_in *in, const kvass_config *config, const ch
     *spec = made;
 }
 
-void kvass_config_rope_ctx(kvass_config_in *in, kvass_config *config)
+void kvass_config_rope_ctx(kvass_config_in *in, const char *layer_type, kvass_config *config)
 {
     place at = {.in = in};
     kvass_rope_spec spec = {0};
     if (in->status != KVASS_OK) {
         return;
     }
-    find_dict(&at, NULL);
+    find_dict(&at, layer_type);
     kvass_rope_scaling kind = take_kind(&at);
     config->ctx_bound |= at.dynamic;
     if (kind == KVASS_ROPE_LONG) {

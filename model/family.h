@@ -67,7 +67,7 @@ typedef struct kvass_family {
                                   * outside layers may also stand bare, as lm_head does */
     const char *const *ignored;  /* endings of tensor names that are left over from training code
                                   * and pass without a warning, NULL-terminated; or NULL */
-    /* whether this family reads such a checkpoint */
+    /* whether this family reads such a checkpoint; NULL: model_type is its name */
     bool (*detect)(const kvass_checkpoint *ckpt);
     /* fill *config (kvass_config_default() so far); messages name the key, its type and the file;
      * what is odd but harmless becomes a warning of the checkpoint */

@@ -21,11 +21,6 @@ static const kvass_config_key keys[] = {
     {0},
 };
 
-static bool detect(const kvass_checkpoint *ckpt)
-{
-    return kvass_config_is(ckpt, "gpt2");
-}
-
 static void config(kvass_config_in *in, kvass_config *config)
 {
     config->n_ctx = 1024;
@@ -78,7 +73,6 @@ static const kvass_tensor_name tensors[] = {
 const kvass_family kvass_family_gpt2 = {.name = "gpt2",
                                         .prefixes = prefixes,
                                         .ignored = ignored,
-                                        .detect = detect,
                                         .config = config,
                                         .layer = layer,
                                         .tensors = tensors};

@@ -5,22 +5,17 @@
  */
 #include <stddef.h>
 
-#include "model/config.h"
+#include "model/families/shared.h"
 
 static const char *const prefixes[] = {"model.", NULL};
-
-static bool detect(const kvass_checkpoint *ckpt)
-{
-    return kvass_config_is(ckpt, "kvass");
-}
 
 static void config(kvass_config_in *in, kvass_config *config)
 {
     config->n_ctx = 2048;
-    kvass_llama_config(in, config);
+    kvass_llama_config(in, "rms_norm_eps", config);
     kvass_llama_biases(in, config);
     kvass_config_ids(in, 1, 2, config);
-    kvass_config_int(in, "num_meta_tokens", KVASS_MAX_CTX, &config->n_meta);
+    kvass_config_int(in, "num_meta_tokens", 1, KVASS_MAX_CTX, &config->n_meta);
 }
 
 /* spec->owner from kv_owner[l]: itself, or an earlier layer that owns itself */
@@ -46,7 +41,7 @@ static void read_owner(kvass_config_in *in, const kvass_config *config, int32_t 
 static void layer(kvass_config_in *in, const kvass_config *config, int32_t l,
                   kvass_layer_spec *spec)
 {
-    kvass_llama_layer(in, config, l, spec);
+    kvass_llama_layer(in, config, 10000, config->head_dim, spec);
     if (kvass_config_is_sliding(in, config, l, false)) {
         spec->window = kvass_config_window_needed(in, "sliding_window", 0);
     }
@@ -55,7 +50,6 @@ static void layer(kvass_config_in *in, const kvass_config *config, int32_t l,
 
 const kvass_family kvass_family_kvass = {.name = "kvass",
                                          .prefixes = prefixes,
-                                         .detect = detect,
                                          .config = config,
                                          .layer = layer,
                                          .tensors = kvass_llama_tensors};

@@ -1,16 +1,16 @@
 /* llama.c - Llama: RMS norms before each branch, rotary positions, grouped key-value heads, a gated
  * SiLU network. Called through families/registry.c. Also what llama2.c's files are translated to,
- * and what many families share (config.h).
+ * and what many families share (shared.h).
  */
 #include <stddef.h>
 
-#include "model/config.h"
+#include "model/families/shared.h"
 
 const char *const kvass_llama_prefixes[] = {"model.", "", NULL};
 
 const char *const kvass_llama_ignored[] = {".rotary_emb.inv_freq", NULL};
 
-const kvass_config_key kvass_llama_keys[] = {
+static const kvass_config_key keys[] = {
     {"vocab_size", offsetof(kvass_config, n_vocab), KVASS_MAX_VOCAB, true},
     {"hidden_size", offsetof(kvass_config, dim), KVASS_MAX_DIM, true},
     {"num_hidden_layers", offsetof(kvass_config, n_layers), KVASS_MAX_LAYERS, true},
@@ -22,20 +22,15 @@ const kvass_config_key kvass_llama_keys[] = {
     {0},
 };
 
-static bool detect(const kvass_checkpoint *ckpt)
-{
-    return kvass_config_is(ckpt, "llama");
-}
-
-void kvass_llama_config(kvass_config_in *in, kvass_config *config)
+void kvass_llama_config(kvass_config_in *in, const char *eps_key, kvass_config *config)
 {
     config->norm_eps = config->norm_eps > 0 ? config->norm_eps : 1e-6f;
     config->position = KVASS_POSITION_ROPE;
-    kvass_config_ints(in, kvass_llama_keys, config);
+    kvass_config_ints(in, keys, config);
     kvass_config_heads(in, config);
-    kvass_config_eps(in, "rms_norm_eps", &config->norm_eps);
+    kvass_config_eps(in, eps_key, &config->norm_eps);
     config->tied = kvass_config_bool(in, "tie_word_embeddings", config->tied);
-    kvass_config_rope_ctx(in, config);
+    kvass_config_rope_ctx(in, "full_attention", config);
 }
 
 void kvass_llama_biases(kvass_config_in *in, kvass_config *config)
@@ -48,11 +43,10 @@ void kvass_llama_biases(kvass_config_in *in, kvass_config *config)
     }
 }
 
-void kvass_llama_layer(kvass_config_in *in, const kvass_config *config, int32_t l,
+void kvass_llama_layer(kvass_config_in *in, const kvass_config *config, double theta, int32_t n_rot,
                        kvass_layer_spec *spec)
 {
-    (void)l;
-    spec->rope = (kvass_rope_spec){.theta = 10000, .n_rot = config->head_dim};
+    spec->rope = (kvass_rope_spec){.theta = theta, .n_rot = n_rot};
     kvass_config_act(in, "hidden_act", &spec->act);
     kvass_config_rope(in, config, NULL, &spec->rope);
 }
@@ -60,9 +54,16 @@ void kvass_llama_layer(kvass_config_in *in, const kvass_config *config, int32_t 
 static void config(kvass_config_in *in, kvass_config *config)
 {
     config->n_ctx = 2048;
-    kvass_llama_config(in, config);
+    kvass_llama_config(in, "rms_norm_eps", config);
     kvass_llama_biases(in, config);
     kvass_config_ids(in, 1, 2, config);
+}
+
+static void layer(kvass_config_in *in, const kvass_config *config, int32_t l,
+                  kvass_layer_spec *spec)
+{
+    (void)l;
+    kvass_llama_layer(in, config, 10000, config->head_dim, spec);
 }
 
 /* With all parts that a family of these names may have: meta tokens are the kvass family's, norms
@@ -89,7 +90,6 @@ const kvass_tensor_name kvass_llama_tensors[] = {
 const kvass_family kvass_family_llama = {.name = "llama",
                                          .prefixes = kvass_llama_prefixes,
                                          .ignored = kvass_llama_ignored,
-                                         .detect = detect,
                                          .config = config,
-                                         .layer = kvass_llama_layer,
+                                         .layer = layer,
                                          .tensors = kvass_llama_tensors};

@@ -2,13 +2,30 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/family.h"
+#include "model/config.h"
 
 /* One line for each file in families/. */
 #define FAMILIES(X)                                                                                \
+    X(gemma)                                                                                       \
+    X(gemma2)                                                                                      \
+    X(gemma3_text)                                                                                 \
     X(gpt2)                                                                                        \
+    X(gpt_neo)                                                                                     \
+    X(gpt_neox)                                                                                    \
+    X(granite)                                                                                     \
     X(kvass)                                                                                       \
-    X(llama)
+    X(llama)                                                                                       \
+    X(mistral)                                                                                     \
+    X(nanogpt)                                                                                     \
+    X(olmo2)                                                                                       \
+    X(opt)                                                                                         \
+    X(phi)                                                                                         \
+    X(phi3)                                                                                        \
+    X(qwen2)                                                                                       \
+    X(qwen3)                                                                                       \
+    X(smollm3)                                                                                     \
+    X(stablelm)                                                                                    \
+    X(starcoder2)
 
 #define X(name) extern const kvass_family kvass_family_##name;
 FAMILIES(X)
@@ -37,7 +54,7 @@ kvass_status kvass_family_find(const kvass_family **out, const kvass_checkpoint 
 {
     char known[256];
     for (const kvass_family *const *f = kvass_families; *f; f++) {
-        if ((*f)->detect(ckpt)) {
+        if ((*f)->detect ? (*f)->detect(ckpt) : kvass_config_is(ckpt, (*f)->name)) {
             *out = *f;
             return KVASS_OK;
         }

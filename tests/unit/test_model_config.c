@@ -116,7 +116,7 @@ static void llama_refusals(void **state)
         {"bos_token_id", "\"1\"", "CONFIG_TYPE", "\"bos_token_id\""},
         {"eos_token_id", "1.5", "CONFIG_TYPE", "\"eos_token_id\""},
         {"eos_token_id", "[1,\"2\"]", "CONFIG_TYPE", "\"eos_token_id\": expected a list of"},
-        {"model_type", "\"mamba\"", "FAMILY", "found \"mamba\", expected one of gpt2, "},
+        {"model_type", "\"mamba\"", "FAMILY", "found \"mamba\", expected one of gemma, gemma2,"},
         {"model_type", NULL, "FAMILY", "found absent"},
         {"model_type", "3", "FAMILY", "found an integer"},
         {"quantization_config", "{\"quant_method\":\"gptq\"}", "QUANTIZATION", "found \"gptq\""},

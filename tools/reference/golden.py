@@ -13,17 +13,17 @@ N_TOKENS = 200
 MARKS = [0, 31, 32, 199]
 
 
-def random_ids(rng, n_vocab):
-    return rng.integers(0, n_vocab, N_TOKENS).astype(np.int32)
+def random_ids(rng, n_vocab, n=N_TOKENS):
+    return rng.integers(0, n_vocab, n).astype(np.int32)
 
 
-def write(path, ids, logits, residual, n_vocab):
+def write(path, ids, logits, residual, n_vocab, marks=MARKS):
     """ids[n], logits[n, n_cols], residual[n_layers, n, dim]"""
-    residual = np.asarray(residual)[:, MARKS]
-    head = [len(ids), n_vocab, logits.shape[1], len(residual), residual.shape[2], len(MARKS)]
+    residual = np.asarray(residual)[:, marks]
+    head = [len(ids), n_vocab, logits.shape[1], len(residual), residual.shape[2], len(marks)]
     with open(path, "wb") as f:
         f.write(MAGIC)
-        for part in (head, ids, MARKS):
+        for part in (head, ids, marks):
             f.write(np.asarray(part, "<i4").tobytes())
         for part in (logits, residual):
             f.write(np.asarray(part, "<f4").tobytes())

@@ -15,15 +15,16 @@ import zlib
 
 import numpy as np
 import torch
+import transformers as T
 from safetensors.torch import load_file
-from transformers import (AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig,
-                          LlamaForCausalLM)
+from transformers import GPT2Config, LlamaConfig
 from transformers.utils.logging import disable_progress_bar
 
 import golden
 import llama2c
 import oracle
 import stories
+from families import load, run, save
 
 disable_progress_bar()
 
@@ -45,9 +46,8 @@ def gpt2(dim, heads, vocab, layers=2, inner=None, **more):
                       n_positions=golden.N_TOKENS, bos_token_id=0, eos_token_id=0, **more)
 
 
-# name: (config, options). dtype, save: how it is stored; old: config.json in the terms of
-# transformers 4; bare: tensor names without "transformer."; llama2c: also as these files, (name,
-# version), of which v2-gN has groups of N; only: nothing but those files is kept
+# name: (config, options). Options are those of families.py, and: llama2c: also as these files,
+# (name, version), of which v2-gN has groups of N; only: nothing but those files is kept
 MODELS = {
     "llama-mha": (llama(32, 4, 4, 64, 47), {"llama2c": [("v2-g32.bin", 2)]}),
     "llama-gqa": (llama(32, 8, 2, 56, 61), {"llama2c": [("v1.bin", 1)]}),
@@ -68,62 +68,97 @@ MODELS = {
     "gpt2-odd": (gpt2(30, 5, 53, inner=44, layer_norm_epsilon=1e-3), {"bare": True}),
 }
 
-
-def fill(model, rng):
-    """Weights large enough that attention is uneven and logits are far apart; no bias is 0, no
-    norm weight is 1."""
-    for name, p in sorted(model.named_parameters()):
-        x = rng.standard_normal(tuple(p.shape))
-        if name.endswith("bias"):
-            x *= 0.3
-        elif p.dim() == 1:
-            x = 1 + 0.3 * x
-        elif "wpe" in name:
-            x *= 0.5
-        elif not any(part in name for part in ("embed", "wte", "lm_head")):
-            n_in = p.shape[0] if "c_" in name else p.shape[1]  # Conv1D is [n_in, n_out]
-            out = any(part in name for part in ("o_proj", "down", "c_proj"))
-            x *= (0.8 if out else 1.3) / n_in ** 0.5
-        p.data = torch.from_numpy(x).to(p.dtype)
+FAMILY_TOKENS, FAMILY_COLUMNS = 300, 12
+LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.5}
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0,
+        "original_max_position_embeddings": 64}
+HALF, BRAIN = {"dtype": torch.float16}, {"dtype": torch.bfloat16}
 
 
-def run(model, ids):
-    """(logits[n, n_vocab], residual[n_layers, n, dim])"""
-    layers = model.model.layers if hasattr(model, "model") else model.transformer.h
-    seen = []
-    keep = lambda _, __, out: seen.append((out[0] if isinstance(out, tuple) else out)[0].numpy())
-    hooks = [layer.register_forward_hook(keep) for layer in layers]
-    with torch.no_grad():
-        logits = model.eval()(torch.tensor(ids[None].astype(np.int64))).logits[0].numpy()
-    for hook in hooks:
-        hook.remove()
-    return logits, [r.reshape(len(ids), -1) for r in seen]
+def keys(dim, heads, kv=None, layers=2, **more):
+    """What most configurations have in common."""
+    made = {"hidden_size": dim, "num_attention_heads": heads, "num_hidden_layers": layers,
+            "vocab_size": 48, "intermediate_size": 32, "max_position_embeddings": 320,
+            "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, **more}
+    return {**made, "num_key_value_heads": kv} if kv else made
 
 
-def load(path, dtype):
-    return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa")
+def default(**more):
+    return {"rope_type": "default", "rope_theta": 1e4, **more}
 
 
-def old_terms(path):
-    """rope_parameters -> rope_theta + rope_scaling, dtype -> torch_dtype"""
-    config = json.loads(path.read_text())
-    rope = config.pop("rope_parameters")
-    config["rope_theta"] = rope.pop("rope_theta")
-    config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
-    config["torch_dtype"] = config.pop("dtype")
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+def long(n_pairs):
+    return default(rope_type="longrope", short_factor=[1 + 0.1 * i for i in range(n_pairs)],
+                   long_factor=[1.5 + i for i in range(n_pairs)])
 
 
-def save(folder, config, options, seed):
-    make = LlamaForCausalLM if isinstance(config, LlamaConfig) else GPT2LMHeadModel
-    model = make(config)
-    fill(model, np.random.default_rng(seed))
-    model = model.to(options.get("dtype", torch.float32))
-    bare = model.transformer if options.get("bare") else model
-    bare.save_pretrained(folder, **options.get("save", {}))
-    (folder / "generation_config.json").unlink(missing_ok=True)
-    if options.get("old"):
-        old_terms(folder / "config.json")
+def gpt_neo(heads, dim, window):
+    return T.GPTNeoConfig(hidden_size=dim, num_layers=2, num_heads=heads, vocab_size=48,
+                          intermediate_size=32, max_position_embeddings=320, window_size=window,
+                          attention_types=[[["global", "local"], 1]], bos_token_id=1, eos_token_id=2)
+
+
+def small_gpt2(act, tied):
+    return GPT2Config(n_embd=21, n_head=3, vocab_size=48, n_layer=2, n_positions=320,
+                      activation_function=act, tie_word_embeddings=tied, bos_token_id=0,
+                      eos_token_id=0)
+
+
+# The same for the other families, kept small: 300 positions, every fourth logit.
+FAMILIES = {
+    "gpt_neo": (gpt_neo(3, 24, 40), HALF),
+    "gpt_neox": (T.GPTNeoXConfig(**keys(27, 3), rope_parameters=default(partial_rotary_factor=0.25)),
+                 HALF),
+    "gpt_neox-serial": (T.GPTNeoXConfig(**keys(24, 2), use_parallel_residual=False,
+                                        rope_parameters=default(partial_rotary_factor=0.5)),
+                        {"old": True, **BRAIN}),
+    "opt": (T.OPTConfig(**keys(20, 4), ffn_dim=32, word_embed_proj_dim=20), {}),
+    "mistral": (T.MistralConfig(**keys(24, 4, 2), sliding_window=50, rope_parameters=default()),
+                HALF),
+    "qwen2": (T.Qwen2Config(**keys(24, 4, 1), use_sliding_window=True, sliding_window=33,
+                            max_window_layers=1, rope_parameters=dict(YARN)), {"old": True, **BRAIN}),
+    "qwen3": (T.Qwen3Config(**keys(24, 4, 2), head_dim=10, tie_word_embeddings=True,
+                            rope_parameters=default(rope_theta=1e6)), HALF),
+    "smollm3": (T.SmolLM3Config(**keys(20, 2, 1, 3), no_rope_layer_interval=2,
+                                use_sliding_window=True, sliding_window=64,
+                                rope_parameters=default(rope_theta=5e5)), HALF),
+    "granite": (T.GraniteConfig(**keys(24, 3, 1), embedding_multiplier=6.0, logits_scaling=4.0,
+                                residual_multiplier=0.4, attention_multiplier=0.2,
+                                attention_bias=True, rope_parameters=default()), HALF),
+    "gemma": (T.GemmaConfig(**keys(27, 2, 1), head_dim=12, rope_parameters=default()),
+              {"cast": torch.bfloat16, "old": True, **BRAIN}),
+    "gemma2": (T.Gemma2Config(**keys(24, 4, 2, 3), head_dim=8, query_pre_attn_scalar=6,
+                              sliding_window=33, attn_logit_softcapping=4.0,
+                              final_logit_softcapping=10.0, rope_parameters=default()),
+               {"cast": torch.float16, **HALF}),
+    "gemma3_text": (T.Gemma3TextConfig(**keys(24, 3, 1, 3), head_dim=8, query_pre_attn_scalar=8,
+                                       sliding_window=40,
+                                       rope_parameters={"full_attention": {**LINEAR, "rope_theta": 1e6},
+                                                        "sliding_attention": default()}),
+                    {"cast": torch.float16, "old": True, **HALF}),
+    "gemma3_text-new": (T.Gemma3TextConfig(**keys(24, 2, 2), head_dim=10, query_pre_attn_scalar=10,
+                                           sliding_window=7,
+                                           layer_types=["full_attention", "sliding_attention"]),
+                        {"cast": torch.float16, **HALF}),
+    "phi": (T.PhiConfig(**keys(20, 4, 2), qk_layernorm=True,
+                        rope_parameters=default(partial_rotary_factor=0.4)), HALF),
+    "phi3": (T.Phi3Config(**keys(32, 4, 2), original_max_position_embeddings=64,
+                          rope_parameters=long(4)), HALF),
+    "phi3-short": (T.Phi3Config(**keys(32, 2, 1), original_max_position_embeddings=300,
+                                sliding_window=60,
+                                rope_parameters={**long(4), "partial_rotary_factor": 0.5}),
+                   {"old": True, **HALF}),
+    "stablelm": (T.StableLmConfig(**keys(27, 3, 1), qk_layernorm=True, use_parallel_residual=True,
+                                  rope_parameters=default(partial_rotary_factor=0.25)), HALF),
+    "stablelm-serial": (T.StableLmConfig(**keys(24, 2, 2), use_qkv_bias=True,
+                                         rope_parameters=default(partial_rotary_factor=0.5)),
+                        {"old": True, **HALF}),
+    "olmo2": (T.Olmo2Config(**keys(24, 4, 2), rope_parameters=dict(YARN)), HALF),
+    "starcoder2": (T.Starcoder2Config(**keys(24, 4, 1), sliding_window=70, rope_parameters=default()),
+                   HALF),
+    "nanogpt": (small_gpt2("gelu", True), {"nano": "nanogpt", "bias": False, **HALF}),
+    "mingpt": (small_gpt2("gelu_new", False), {"nano": "mingpt", "bias": True, **HALF}),
+}
 
 
 def weights_of(folder):
@@ -173,6 +208,19 @@ def make(name, out, seed):
             path.unlink()
 
 
+def make_family(name, out, seed):
+    config, options = FAMILIES[name]
+    folder = out / "families" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    model = save(folder, config, options, seed)
+    ids = golden.random_ids(np.random.default_rng(seed + 1), 48, FAMILY_TOKENS)
+    logits, residual = run(load(folder, torch.float64, options, model), ids)
+    near = run(load(folder, torch.float32, options, model), ids)[0]
+    marks = [0, 31, 32, FAMILY_TOKENS - 1]
+    golden.write(folder / "logits.bin", ids, logits[:, ::48 // FAMILY_COLUMNS], residual, 48, marks)
+    print(f"families/{name:15} float32 {golden.worst(near, logits):.1e}  std {logits.std():.2f}")
+
+
 def make_shared(shared, out):
     """gpt2-chains: random ids, all logits. stories260K: its greedy text, every 8th logit."""
     (out / "shared").mkdir(parents=True, exist_ok=True)
@@ -193,8 +241,8 @@ def main():
                         default=pathlib.Path(__file__).parents[2] / "tests/golden")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    for name in args.names or MODELS:
-        make(name, args.out, zlib.crc32(name.encode()))
+    for name in args.names or [*MODELS, *FAMILIES]:
+        (make if name in MODELS else make_family)(name, args.out, zlib.crc32(name.encode()))
     if args.shared:
         make_shared(args.shared, args.out)
 
