@@ -298,11 +298,14 @@ typedef struct kvass_cache_usage {
     size_t bytes_reserved;   /* address space taken at open */
     size_t bytes_used;       /* pages that some sequence holds now, each counted once */
     size_t bytes_shared;     /* of those, pages that more than one sequence holds */
-    size_t bytes_touched;    /* pages ever written since open: what the process really occupies */
+    size_t bytes_resident;   /* of those, pages that lie in memory */
+    size_t bytes_touched;    /* pages ever written since open: what the process really occupies,
+                              * but for the rounding of a system with huge pages */
     size_t bytes_per_token;  /* of one more position in one sequence, its windows being full */
     size_t bytes_transient;  /* retain none: the scratch pages used and emptied every step */
     int32_t n_pages;         /* pages of all owner layers together */
     int32_t n_pages_used;    /* summed over owner layers */
+    int32_t n_pages_touched; /* likewise */
     int32_t page_rows;       /* positions per page: 32 */
     int64_t recomputed_tokens; /* retain none: tokens run again only because nothing was kept */
     int64_t evicted_tokens;  /* positions that some layer no longer holds, over all sequences */

@@ -48,16 +48,29 @@ json_t *cli_json_cache(const kvass_context *ctx)
     kvass_cache_usage usage;
     kvass_context_get_info(ctx, &info);
     kvass_context_get_usage(ctx, &usage);
-    return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-                     "retain", info.retain, "store", info.store, "select", info.select, "n_ctx",
-                     (int)info.n_ctx, "bytes_per_token", (json_int_t)usage.bytes_per_token,
-                     "bytes_reserved", (json_int_t)usage.bytes_reserved, "bytes_used",
-                     (json_int_t)usage.bytes_used, "bytes_shared", (json_int_t)usage.bytes_shared,
-                     "bytes_touched", (json_int_t)usage.bytes_touched, "bytes_transient",
-                     (json_int_t)usage.bytes_transient, "recomputed_tokens",
-                     (json_int_t)usage.recomputed_tokens, "evicted_tokens",
-                     (json_int_t)usage.evicted_tokens, "index_bytes", (json_int_t)usage.index_bytes,
-                     "pages_read", (json_int_t)usage.pages_read);
+    json_t *cache = json_pack(
+        "{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "retain", info.retain, "store",
+        info.store, "select", info.select, "n_ctx", (int)info.n_ctx, "bytes_per_token",
+        (json_int_t)usage.bytes_per_token, "bytes_reserved", (json_int_t)usage.bytes_reserved,
+        "bytes_used", (json_int_t)usage.bytes_used, "bytes_shared", (json_int_t)usage.bytes_shared,
+        "bytes_touched", (json_int_t)usage.bytes_touched, "bytes_transient",
+        (json_int_t)usage.bytes_transient);
+    const struct {
+        const char *name;
+        int64_t value;
+    } more[] = {
+        {"bytes_resident", (int64_t)usage.bytes_resident},
+        {"index_bytes", (int64_t)usage.index_bytes},
+        {"pages_touched", usage.n_pages_touched},
+        {"pages_read", usage.pages_read},
+        {"recomputed_tokens", usage.recomputed_tokens},
+        {"evicted_tokens", usage.evicted_tokens},
+        {"reused_tokens", usage.reused_tokens},
+    };
+    for (size_t i = 0; cache && i < sizeof more / sizeof *more; i++) {
+        (void)json_object_set_new(cache, more[i].name, json_integer(more[i].value));
+    }
+    return cache;
 }
 
 int cli_print_json(json_t *document)

@@ -53,6 +53,24 @@ static void print_ends(const generate_run *run)
     (void)fputc('\n', stderr);
 }
 
+/* all there is to tell about the cache, for those who asked */
+static void print_cache(const generate_run *run)
+{
+    kvass_context_info info;
+    kvass_cache_usage u;
+    kvass_context_get_info(run->ctx, &info);
+    kvass_context_get_usage(run->ctx, &u);
+    (void)fprintf(stderr,
+                  "cache %s %s: reserved %.3g MiB, used %.3g, shared %.3g, resident %.3g, touched "
+                  "%.3g in %d pages | %zu bytes/tok | evicted %lld tok, recomputed %lld, reused "
+                  "%lld\n",
+                  info.retain, info.store, (double)u.bytes_reserved / MIB,
+                  (double)u.bytes_used / MIB, (double)u.bytes_shared / MIB,
+                  (double)u.bytes_resident / MIB, (double)u.bytes_touched / MIB,
+                  (int)u.n_pages_touched, u.bytes_per_token, (long long)u.evicted_tokens,
+                  (long long)u.recomputed_tokens, (long long)u.reused_tokens);
+}
+
 void generate_print_summary(const generate_run *run)
 {
     kvass_cache_usage usage;
@@ -76,6 +94,9 @@ void generate_print_summary(const generate_run *run)
     }
     (void)fprintf(stderr, "peak %.0f MiB | ", (double)cli_peak_bytes() / MIB);
     print_ends(run);
+    if (run->args->stats) {
+        print_cache(run);
+    }
 }
 
 static json_t *sample_document(const generate_sample *s)

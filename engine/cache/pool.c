@@ -221,12 +221,14 @@ void kv_pool_get_usage(const kv_pool *pool, kvass_cache_usage *usage)
         .bytes_reserved = pool->reserved + pool->index_bytes,
         .bytes_used = n_used * pool->page_bytes,
         .bytes_shared = n_shared * pool->page_bytes,
+        .bytes_resident = n_used * pool->page_bytes,
         .bytes_touched = (size_t)pool->n_touched * pool->page_bytes +
                          (size_t)pool->n_index_touched * index_page_bytes,
         .bytes_per_token = (pool->page_bytes + index_page_bytes) / KV_PAGE_ROWS * n_growing,
         .index_bytes = pool->index_bytes,
         .n_pages = (int32_t)n_pages,
         .n_pages_used = (int32_t)n_used,
+        .n_pages_touched = (int32_t)pool->n_touched,
         .page_rows = KV_PAGE_ROWS,
     };
 }

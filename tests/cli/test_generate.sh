@@ -67,7 +67,9 @@ json 'len(d["tokens"]) == 12 and d["finish_reason"] == "length" and d["seed"] ==
 json 'd["timing"]["first_token_ms"] > 0 and d["timing"]["decode_tok_s"] > 0'
 json 'd["cache"]["retain"] == "full"' \
     'd["cache"]["store"] == "f16"' \
-    'd["cache"]["bytes_used"] > 0'
+    'd["cache"]["bytes_used"] > 0' \
+    'd["cache"]["bytes_used"] == d["cache"]["bytes_resident"] <= d["cache"]["bytes_touched"]' \
+    'd["cache"]["pages_touched"] > 0 and d["cache"]["reused_tokens"] == 0'
 python3 -c 'import json, sys
 sys.stdout.write(json.load(open(sys.argv[1]))["text"])' "$out" >"$work/text"
 expect 0 "$KVASS" generate -m "$model" --seed 9 -n 12 "Once upon a time"
@@ -95,6 +97,10 @@ pattern+="first token $number ms \| load $number ms \| kv $number/$number MiB \|
 pattern+="peak $number MiB \| seed 3 \| stop: length\$"
 grep -qE "$pattern" "$err" ||
     fail "summary: $(cat "$err")"
+grep -qE "^cache full f16: reserved $number MiB, used $number, shared $number, resident $number, \
+touched $number in $number pages \| $number bytes/tok \| evicted 0 tok, recomputed 0, reused 0\$" \
+    "$err" || fail "cache: $(cat "$err")"
+[ "$(wc -l <"$err")" -eq 2 ] || fail "more than two lines of summary"
 expect 0 "$KVASS" generate -m "$model" --seed 3 --stats -q -n 8 "Once upon a time"
 silent
 

@@ -77,7 +77,7 @@ for k in ("text", "tokens", "prompt_tokens", "finish_reason", "seed"):
     i=$((i + 1))
 done <"$work/prompts"
 expect 0 "${g[@]}" --seed 7 -n 10 --prompts "$work/prompts" --stats
-[ "$(grep -c 'reused' "$err")" -eq 4 ] || fail "summaries: $(cat "$err")"
+[ "$(grep -c '| reused' "$err")" -eq 4 ] || fail "summaries: $(cat "$err")"
 : >"$work/none"
 expect 2 "${g[@]}" --prompts "$work/none"
 says "no prompt in it"
