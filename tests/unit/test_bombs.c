@@ -6,7 +6,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "tests/unit/model_files.h"
+#include "tests/unit/gguf_files.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define LIMITED 0 /* the sanitizer's own address space is far beyond any limit */
@@ -202,13 +202,58 @@ static void llama2c_headers(void **state)
     }
 }
 
+static void gguf_headers(void **state)
+{
+    const folder *f = *state;
+    static const struct {
+        const char *words, *rule;
+    } claims[] = {
+        {"G3 C1000000,0 z:99", "GGUF_COUNT"},
+        {"G3 C0,65536 z:99", "GGUF_COUNT"},
+        {"G3 C0,1 s:b u32:8 u64:16777216 z:99", "GGUF_STRING"},
+        {"G3 C0,1 s:b u32:9 u32:8 u64:1000000000 z:99", "GGUF_ARRAY"},
+        {"G3 C0,1 s:b u32:9 u32:10 u64:1000000000 z:99", "GGUF_ARRAY"},
+        {"G3 general.architecture=s:llama %t:0:0x1000000000 z:99", "GGUF_DATA"},
+    };
+    for (size_t i = 0; i < sizeof claims / sizeof *claims; i++) {
+        expect_bounded(gguf_file(f, claims[i].words), 64, claims[i].rule);
+    }
+    /* many small things: keys, strings, tensors of one name */
+    for (int kind = 0; kind < 3; kind++) {
+        gguf_out o = {0};
+        static const int counts[] = {65536, 1000000, 100000};
+        gguf_spell(&o, "G3");
+        if (kind == 1) {
+            gguf_spell(&o, "s:b u32:9 u32:8 u64:1000000");
+        }
+        for (int i = 0; i < counts[kind]; i++) {
+            char key[16];
+            (void)snprintf(key, sizeof key, "%x", (unsigned)i);
+            if (kind == 0) {
+                gguf_put_value(&o, key, strlen(key), "b:1");
+            } else if (kind == 1) {
+                gguf_put_string(&o, "", 0);
+            } else {
+                gguf_spell(&o, "s:t u32:1 u64:8 u32:0");
+                gguf_put_int(&o, (uint64_t)i * 32, 8);
+            }
+        }
+        o.has_claims = true;
+        o.claims[0] = kind == 2 ? (uint64_t)counts[kind] : 0;
+        o.claims[1] = kind == 0 ? (uint64_t)counts[kind] : kind == 1;
+        size_t n = o.n;
+        gguf_write(&o, in_folder(f, "m.gguf"));
+        expect_bounded(in_folder(f, "m.gguf"), n, kind == 2 ? "GGUF_DATA" : "FAMILY");
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, folder_setup, folder_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(safetensors_headers), TEST(claimed_header_sizes), TEST(indexes),
-        TEST(configurations),      TEST(llama2c_headers),
+        TEST(configurations),      TEST(llama2c_headers),      TEST(gguf_headers),
     };
     return cmocka_run_group_tests_name("bombs", tests, NULL, NULL);
 }

@@ -3,7 +3,7 @@
  * allocating functions are wrapped at link time, so only this program and the layers in it are
  * affected.
  */
-#include "tests/unit/model_files.h"
+#include "tests/unit/gguf_files.h"
 
 static long left = -1; /* allocations until one fails; negative: none does */
 static bool for_good;  /* and all after it */
@@ -137,10 +137,19 @@ static void llama2c(void **state)
     fail_each_allocation(in_folder(f, "m.bin"), 0);
 }
 
+static void gguf(void **state)
+{
+    const folder *f = *state;
+    fail_each_allocation(gguf_file(f, GGUF_LLAMA_KEYS
+                                   "llama.rope.scaling.type=s:linear "
+                                   "llama.rope.scaling.factor=f:2 " GGUF_LLAMA_TENSORS "D"),
+                         0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, folder_setup, folder_teardown)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(safetensors), TEST(shards), TEST(llama2c)};
+    const struct CMUnitTest tests[] = {TEST(safetensors), TEST(shards), TEST(llama2c), TEST(gguf)};
     return cmocka_run_group_tests_name("model_nomem", tests, NULL, NULL);
 }
