@@ -28,7 +28,8 @@ typedef struct eval_args {
     cli_prompt source;
     eval_split split;
     const char *recall; /* --recall: its file */
-    bool tail_given, path_given, decode, needle, json;
+    eval_path path;
+    bool tail_given, path_given, needle, json;
 } eval_args;
 
 static const struct argp_child children[] = {
@@ -41,7 +42,8 @@ static void finish_options(eval_args *args, struct argp_state *state)
         args->split.tail_bytes = STORIES_TAIL;
     }
     if (!args->path_given) {
-        args->decode = args->split.stream || eval_is_approximate(&args->opts.context);
+        bool cached = args->split.stream || eval_is_approximate(&args->opts.context);
+        args->path = cached ? EVAL_BOTH : EVAL_PREFILL;
     }
     if (args->split.stream && (args->split.stories || args->needle)) {
         argp_error(state, "--stream goes with neither --split stories nor --needle");
@@ -51,7 +53,6 @@ static void finish_options(eval_args *args, struct argp_state *state)
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     static const char *const splits[] = {"none", "stories"};
-    static const char *const paths[] = {"prefill", "decode"};
     eval_args *args = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
@@ -74,7 +75,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         args->split.score_from = (int32_t)cli_int(state, "--score-from", arg, 1, INT32_MAX);
         return 0;
     case KEY_PATH:
-        args->decode = cli_choice(state, "--path", arg, paths, 2) == 1;
+        args->path = (eval_path)cli_choice(state, "--path", arg, eval_path_names, 3);
         args->path_given = true;
         return 0;
     case KEY_STREAM:
@@ -103,7 +104,7 @@ static const struct argp_option options[] = {
     {"tail-bytes", KEY_TAIL, "N", 0, "only the last N bytes; 0 is all", 0},
     {"tokens", KEY_TOKENS, "N", 0, "only the first N tokens", 0},
     {"score-from", KEY_SCORE_FROM, "N", 0, "score a window from its token N on", 0},
-    {"path", KEY_PATH, "PATH", 0, "prefill or decode", 0},
+    {"path", KEY_PATH, "PATH", 0, "prefill, decode or both", 0},
     {"stream", KEY_STREAM, NULL, 0, "the text as one stream, however long", 0},
     {"needle", KEY_NEEDLE, NULL, 0, "whether it still looks up what stands far back", 0},
     {"recall", KEY_RECALL, "FILE", 0, "questions about what stands far back", 0},
@@ -203,13 +204,13 @@ static int measure(const eval_args *args, const eval_job *job)
     kvass_model_info info;
     kvass_model_get_info(job->model, &info);
     const cli_options *opts = &args->opts;
-    eval_results results = {.opts = opts, .info = &info, .decode = args->decode};
+    eval_results results = {.opts = opts, .info = &info, .path = args->path};
     int code = CLI_OK;
     if (job->has_text && args->split.stream) {
-        code = eval_stream(opts, job->model, &job->text, args->decode, &scores, &stream);
+        code = eval_stream(opts, job->model, &job->text, args->path, &scores, &stream);
         results.stream = &stream;
     } else if (job->has_text) {
-        code = eval_score(opts, job->model, &job->text, args->decode, &scores);
+        code = eval_score(opts, job->model, &job->text, args->path, &scores);
     }
     if (code == CLI_OK && job->has_text) {
         results.scores = &scores;

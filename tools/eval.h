@@ -39,6 +39,14 @@ int eval_text_open(eval_text *text, const cli_prompt *source, const eval_split *
                    const kvass_tokenizer *tok, int32_t bos, int32_t n_ctx);
 void eval_text_close(eval_text *text);
 
+/* How the tokens of a window are read. */
+typedef enum eval_path {
+    EVAL_PREFILL, /* all of them by the full-sequence path */
+    EVAL_DECODE,  /* one after the other by the cached path */
+    EVAL_BOTH     /* those before the first scored one by the former, scored ones by the latter */
+} eval_path;
+extern const char *const eval_path_names[3];
+
 /* ---- running -------------------------------------------------------------------------------- */
 
 /* One context of the model with one sequence, and how long its calls took. */
@@ -93,10 +101,9 @@ typedef struct eval_scores {
     kvass_context_info context;
 } eval_scores;
 
-/* Score every window with opts' cache, and against the full f32 cache. decode: scored tokens one
- * after the other by the cached path, instead of chunks. Returns an exit code. */
+/* Score every window with opts' cache, and against the full f32 cache. Returns an exit code. */
 int eval_score(const cli_options *opts, const kvass_model *model, const eval_text *text,
-               bool decode, eval_scores *scores);
+               eval_path path, eval_scores *scores);
 
 /* ---- a stream ------------------------------------------------------------------------------- */
 
@@ -117,7 +124,7 @@ typedef struct eval_stream_scores {
 /* Feed the one window of `text`, however long, and score it as it goes by. *scores gets what has
  * no need of a reference; its kld's are NaN. Returns an exit code. */
 int eval_stream(const cli_options *opts, const kvass_model *model, const eval_text *text,
-                bool decode, eval_scores *scores, eval_stream_scores *stream);
+                eval_path path, eval_scores *scores, eval_stream_scores *stream);
 
 /* ---- needles -------------------------------------------------------------------------------- */
 
@@ -161,7 +168,7 @@ int eval_recall(const cli_options *opts, const kvass_model *model, const kvass_t
 typedef struct eval_results {
     const cli_options *opts;
     const kvass_model_info *info;
-    bool decode;
+    eval_path path;
     const eval_scores *scores;
     const eval_stream_scores *stream;
     const eval_needle_scores *needle;

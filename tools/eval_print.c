@@ -151,9 +151,9 @@ static json_t *cache_json(const eval_results *r)
     return json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:s, s:s, s:i, s:o, s:I, s:I, s:I, s:I, s:I, s:i}",
         "policy", r->scores->context.retain, "k_type", store, "v_type", store, "path",
-        r->decode ? "decode" : "prefill", "select", r->scores->context.select, "window",
-        (int)opt->window, "sinks", (int)opt->n_sinks, "positions", positions[opt->positions],
-        "share", shares[opt->share], "n_ctx", (int)r->scores->context.n_ctx, "budget",
+        eval_path_names[r->path], "select", r->scores->context.select, "window", (int)opt->window,
+        "sinks", (int)opt->n_sinks, "positions", positions[opt->positions], "share",
+        shares[opt->share], "n_ctx", (int)r->scores->context.n_ctx, "budget",
         opt->kv_budget > 0 ? json_integer((json_int_t)opt->kv_budget) : json_null(),
         "bytes_reserved", (json_int_t)usage->bytes_reserved, "bytes_used",
         (json_int_t)usage->bytes_used, "bytes_touched", (json_int_t)usage->bytes_touched,

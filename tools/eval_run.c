@@ -10,6 +10,8 @@
 
 #define CHUNK_FLOATS (4 << 20) /* logits held at once, per context */
 
+const char *const eval_path_names[3] = {"prefill", "decode", "both"};
+
 int32_t eval_chunk(int32_t n_vocab, int32_t n_batch)
 {
     int32_t most = CHUNK_FLOATS / n_vocab;

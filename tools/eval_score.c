@@ -1,8 +1,7 @@
 /* eval_score.c - how well, and how differently, the network predicts with a given cache.
  * Two contexts of one model are fed the same windows: one with the cache asked for, one with the
  * full f32 cache. Every scored position gives -log p of the token that follows, and the
- * Kullback-Leibler divergence of the first from the second. All sums are in double. Of a window,
- * what comes before the first scored token is read by the full-sequence path on both sides.
+ * Kullback-Leibler divergence of the first from the second. All sums are in double.
  */
 #include "tools/eval.h"
 
@@ -81,7 +80,7 @@ static void note_usage(scorer *s)
     s->scores->usage = usage;
 }
 
-static kvass_status score_window(scorer *s, const eval_window *window, bool decode,
+static kvass_status score_window(scorer *s, const eval_window *window, eval_path path,
                                  kvass_error *err)
 {
     eval_side *sides[] = {&s->test, &s->reference, &s->floor};
@@ -90,11 +89,11 @@ static kvass_status score_window(scorer *s, const eval_window *window, bool deco
     int32_t at = window->first - 1, n_fed = window->n - 1; /* row i predicts ids[i + 1] */
     for (int i = 0; i < 2 + floor && status == KVASS_OK; i++) {
         kvass_seq_reset(sides[i]->seq);
-        status = eval_feed(sides[i], window->ids, at, false, NULL, err);
+        status = eval_feed(sides[i], window->ids, at, i == 0 && path == EVAL_DECODE, NULL, err);
     }
     for (; at < n_fed && status == KVASS_OK; at += s->n_chunk) {
         int32_t n = n_fed - at < s->n_chunk ? n_fed - at : s->n_chunk;
-        status = eval_feed(&s->test, window->ids + at, n, decode, s->kept, err);
+        status = eval_feed(&s->test, window->ids + at, n, path != EVAL_PREFILL, s->kept, err);
         if (status == KVASS_OK) {
             status = eval_feed(&s->reference, window->ids + at, n, false, s->expected, err);
         }
@@ -165,7 +164,7 @@ static kvass_status open_sides(scorer *s, const kvass_model *model, kvass_error 
 }
 
 int eval_score(const cli_options *opts, const kvass_model *model, const eval_text *text,
-               bool decode, eval_scores *scores)
+               eval_path path, eval_scores *scores)
 {
     kvass_error err;
     kvass_model_info info;
@@ -175,13 +174,13 @@ int eval_score(const cli_options *opts, const kvass_model *model, const eval_tex
         .opts = opts, .n_vocab = info.n_vocab, .n_chunk = opts->context.n_logits, .scores = scores};
     for (size_t i = 0; i < text->n_windows; i++) {
         s.n_scored += text->windows[i].n - text->windows[i].first;
+        s.test.cap_steps += text->windows[i].n - 1;
     }
     size_t n_floats = (size_t)s.n_chunk * (size_t)s.n_vocab;
     s.kept = calloc(n_floats, sizeof *s.kept);
     s.expected = calloc(n_floats, sizeof *s.expected);
     s.kld = calloc((size_t)s.n_scored, sizeof *s.kld);
-    s.test.step_ms = calloc((size_t)s.n_scored, sizeof *s.test.step_ms);
-    s.test.cap_steps = s.n_scored;
+    s.test.step_ms = calloc((size_t)s.test.cap_steps, sizeof *s.test.step_ms);
     if (!s.kept || !s.expected || !s.kld || !s.test.step_ms) {
         close_scorer(&s);
         cli_say("out of memory for the scores of %lld tokens", (long long)s.n_scored);
@@ -189,7 +188,7 @@ int eval_score(const cli_options *opts, const kvass_model *model, const eval_tex
     }
     kvass_status status = open_sides(&s, model, &err);
     for (size_t i = 0; i < text->n_windows && status == KVASS_OK; i++) {
-        status = score_window(&s, &text->windows[i], decode, &err);
+        status = score_window(&s, &text->windows[i], path, &err);
     }
     eval_progress(opts, NULL, 0, 0);
     if (status == KVASS_OK) {

@@ -72,12 +72,13 @@ static kvass_status score_rows(streamer *s, int32_t at, int32_t n, kvass_error *
     return status;
 }
 
-static kvass_status run_stream(streamer *s, bool decode, kvass_error *err)
+static kvass_status run_stream(streamer *s, eval_path path, kvass_error *err)
 {
     const eval_window *window = s->window;
     int32_t at = window->first - 1, n_fed = window->n - 1, n_chunk = s->test.n_chunk;
+    bool decode = path != EVAL_PREFILL;
     n_chunk = decode && n_chunk > LOOK_TOKENS ? LOOK_TOKENS : n_chunk;
-    kvass_status status = eval_feed(&s->test, window->ids, at, false, NULL, err);
+    kvass_status status = eval_feed(&s->test, window->ids, at, path == EVAL_DECODE, NULL, err);
     for (; at < n_fed && status == KVASS_OK; at += n_chunk) {
         int32_t n = n_fed - at < n_chunk ? n_fed - at : n_chunk;
         status = eval_feed(&s->test, window->ids + at, n, decode, s->kept, err);
@@ -125,7 +126,7 @@ static kvass_status open_sides(streamer *s, const kvass_model *model, kvass_erro
 }
 
 int eval_stream(const cli_options *opts, const kvass_model *model, const eval_text *text,
-                bool decode, eval_scores *scores, eval_stream_scores *stream)
+                eval_path path, eval_scores *scores, eval_stream_scores *stream)
 {
     kvass_error err;
     kvass_model_info info;
@@ -144,7 +145,7 @@ int eval_stream(const cli_options *opts, const kvass_model *model, const eval_te
         code = CLI_NO_ROOM;
     } else {
         status = open_sides(&s, model, &err);
-        status = status == KVASS_OK ? run_stream(&s, decode, &err) : status;
+        status = status == KVASS_OK ? run_stream(&s, path, &err) : status;
         code = status == KVASS_OK ? CLI_OK : cli_fail(&err);
     }
     if (code == CLI_OK) {

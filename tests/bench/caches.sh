@@ -43,6 +43,8 @@ row "window 252, 4 sinks" "approximate" "endless text, the last page or so matte
     --window 252 --sinks 4
 row "window 124, 4 sinks" "approximate" "the same, in less memory" --window 124 --sinks 4
 row "window 60, 4 sinks" "approximate" "the same, in still less" --window 60 --sinks 4
+row "topk, 16 pages" "approximate" "long contexts, to read less of them" --topk-pages 16
+row "topk, 8 pages" "approximate" "the same, reading less still" --topk-pages 8
 row "pairs of layers share" "approximate" "networks trained so; else an experiment" \
     --kv-share pairs
 row "none" "exact" "no memory at all, or to see what a cache saves" \

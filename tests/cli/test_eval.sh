@@ -28,7 +28,7 @@ json 'd["policy"] == "window" and d["kld_mean"] > 0 and d["bytes_per_token"] == 
 json 'd["window"] == 4 and d["sinks"] == 1 and d["positions"] == "original"'
 # an approximate cache is scored token by token unless told otherwise
 expect 0 "${k[@]}" --json --window 4
-json 'd["path"] == "decode" and d["decode_tok_s"] > 0'
+json 'd["path"] == "both" and d["decode_tok_s"] > 0'
 expect 0 "${k[@]}" --json --window 4 --path prefill
 json 'd["path"] == "prefill"'
 expect 0 "${k[@]}" --json --kv-type f32 --path decode --window 100000 -c 256
@@ -38,7 +38,7 @@ json 'd["kld_mean"] > 0'
 # reading some pages, which only decoding does, is approximate; with room for all it costs nothing
 seq 1 60 | tr '\n' ' ' >"$work/long"
 expect 0 "$KVASS" eval -m "$model" -f "$work/long" --json --kv-type f32 --topk-pages 1
-json 'd["path"] == "decode" and d["kld_mean"] > 0 and d["index_bytes"] > 0' 'd["pages_read"] > 0'
+json 'd["path"] == "both" and d["kld_mean"] > 0 and d["index_bytes"] > 0' 'd["pages_read"] > 0'
 expect 0 "$KVASS" eval -m "$model" -f "$work/long" --json --kv-type f32 --cache topk
 json 'd["kld_max"] < 1e-6'
 expect 0 "$KVASS" eval -m "$model" -f "$work/long" --json --topk-pages 1 --path prefill
@@ -116,9 +116,11 @@ python3 -c 'import sys
 all, head, tail = ([float(x) for x in s.split()] for s in sys.argv[1:])
 sys.exit(any(abs(a - h - t) > 1e-3 for a, h, t in zip(all, head, tail)) or head[1] != 8)
 ' "$all" "$head" "$tail" || fail "parts do not add up: $all: $head, $tail"
-expect 0 "${k[@]}" --json --kv-type f32 --score-from 9 --path decode
+expect 0 "${k[@]}" --json --kv-type f32 --score-from 9 --path both
 json 'd["prefill_tok_s"] > 0 and d["decode_tok_s"] > 0' \
     'd["tokens_seen"] == d["tokens_scored"] + 8'
+expect 0 "${k[@]}" --json --kv-type f32 --score-from 9 --path decode
+json 'd["prefill_tok_s"] is None and d["decode_tok_s"] > 0'
 expect 2 "${k[@]}" --score-from 1000
 says "nothing to score"
 
@@ -141,7 +143,7 @@ says "did you mean 'stories'?"
 for i in $(seq 60); do printf '%s ' "$text"; done >"$work/long"
 stream=("$KVASS" eval -m "$model" -f "$work/long" --json --stream --window 28)
 expect 0 "${stream[@]}" --tokens 1100 --sinks 4 --positions cache
-json 'd["tokens_seen"] == 1099 and d["kld_mean"] is None and d["path"] == "decode"' \
+json 'd["tokens_seen"] == 1099 and d["kld_mean"] is None and d["path"] == "both"' \
     'len(d["stream"]["parts"]) == 10 and d["stream"]["sampled"] == 256' \
     'max(x["bytes_used"] for x in d["stream"]["parts"]) <= d["bytes_touched"]' \
     'd["stream"]["parts"][9]["bytes_used"] <= 2 * d["stream"]["parts"][1]["bytes_used"]' \
@@ -157,7 +159,7 @@ needle=("$KVASS" eval -m "$model" -f "$work/long" --json --needle --tokens 100 -
 expect 0 "${needle[@]}" --kv-type f32
 json 'not d["needle"]["testable"] or abs(d["needle_kept"] - 1) < 1e-5'
 expect 0 "${needle[@]}" --kv-type f32 --window 3
-json 'all(abs(x["gain"]) < 1e-5 for x in d["needle"]["depths"][:2])' 'd["path"] == "decode"'
+json 'all(abs(x["gain"]) < 1e-5 for x in d["needle"]["depths"][:2])' 'd["path"] == "both"'
 expect 2 "$KVASS" eval -m "$model" -f "$work/text" --needle
 says "do not fill the context"
 expect 2 "${needle[@]}" -c 8

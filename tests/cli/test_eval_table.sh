@@ -29,4 +29,10 @@ row 2.7998 0.071625 2.3788 90.2 --kv-type f32 --window 60 --sinks 4
 row 2.9909 0.152714 2.5750 83.9 --kv-type f32 --window 60 --sinks 4 --positions cache
 row 2.7515 0.012688 0.3730 95.7 --kv-type f32 --window 124 --sinks 4
 row 2.7741 0.031683 0.7842 91.0 --kv-type f32 --window 124 --sinks 4 --positions cache
+row 2.9588 0.108787 4.7391 88.6 --kv-type f32 --topk-pages 2
+row 2.7689 0.013561 1.0837 95.7 --kv-type f32 --topk-pages 4
+row 2.7849 0.000561 0.0244 99.6 --kv-type f32 --topk-pages 8
+row 2.8053 0.057686 0.9546 89.8 --kv-type f32 --topk-pages 2 --dense-layers 2
+row 2.7894 0.013277 1.1318 95.7 --kv-type f32 --topk-pages 4 --dense-layers 2
+row 2.7855 0.000572 0.0247 99.6 --kv-type f32 --topk-pages 8 --dense-layers 2
 finish

@@ -49,11 +49,23 @@ static const struct {
     {"cache", KVASS_POSITIONS_CACHE},
 };
 
+static const struct {
+    const char *name;
+    int32_t n_topk;
+} selects[] = {
+    {"all", 0},
+    {"topk, all pages", 1000}, /* the same as all */
+    {"topk, 1 page", 1},
+};
+
 /* the paths of parity_paths that are run; others are for longer texts */
 static const char *const paths[] = {
     "prefill by 1", "prefill by 7", "prefill by 64",  "decode", "decode by 5",
     "fork at 31",   "fork at 64",   "truncate to 45", "batch",  "mixed, 50",
 };
+
+/* those that decode every token: where pages are chosen a prefill reads more than a decode */
+static const char *const decoding[] = {"decode", "decode by 5", "batch"};
 
 #define N_OF(table) (sizeof(table) / sizeof *(table))
 
@@ -65,6 +77,9 @@ static int n_run, n_refused;
 /* The rule that a combination is refused by; NULL when it must work. */
 static const char *refusal(const parity_setup *setup)
 {
+    if (setup->n_topk > 0 && setup->none) {
+        return "SELECT"; /* of pages that are kept */
+    }
     if (setup->positions == KVASS_POSITIONS_CACHE && strcmp(info.positions, "rope") != 0) {
         return "POSITIONS"; /* a learned position cannot be moved */
     }
@@ -72,6 +87,12 @@ static const char *refusal(const parity_setup *setup)
         return "POSITIONS"; /* nothing is missing in between */
     }
     return NULL;
+}
+
+/* whether a decoded token reads less than a prefilled one */
+static bool chooses(const parity_setup *setup)
+{
+    return setup->n_topk == 1;
 }
 
 static void expect_refused(const parity_setup *setup, const char *rule, const char *name)
@@ -115,14 +136,16 @@ static bool same_bits(void)
 static void check_bits(parity_setup setup, const char *name)
 {
     setup.deterministic = true;
-    run(&parity_paths[0], &setup, reference);
-    for (size_t i = 0; i < N_OF(paths); i++) {
+    const char *const *names = chooses(&setup) ? decoding : paths;
+    size_t n_paths = chooses(&setup) ? N_OF(decoding) : N_OF(paths);
+    run(chooses(&setup) ? path_named("decode") : &parity_paths[0], &setup, reference);
+    for (size_t i = 0; i < n_paths; i++) {
         setup.shuffled = (n_run + (int)i) % 2 == 0;
         setup.n_threads = i == 2 || (n_run % 8 == 0 && i == 3) ? 3 : 1; /* dear on a busy machine */
-        run(path_named(paths[i]), &setup, got);
+        run(path_named(names[i]), &setup, got);
         if (!same_bits()) {
             fail_msg("%s, %s, %d threads: not bit-equal, off by %g standard deviations", name,
-                     paths[i], setup.n_threads, parity_worst(&text, reference, got));
+                     names[i], setup.n_threads, parity_worst(&text, reference, got));
         }
     }
 }
@@ -131,15 +154,16 @@ static void check_bits(parity_setup setup, const char *name)
 static void check_bounds(parity_setup setup, const char *name)
 {
     static const char *const few[] = {"prefill by 7", "decode", "batch"};
-    run(&parity_paths[0], &setup, reference);
+    const parity_path *first = chooses(&setup) ? path_named("decode") : &parity_paths[0];
+    run(first, &setup, reference);
     setup.n_threads = 3;
     setup.shuffled = true;
-    run(&parity_paths[0], &setup, got);
+    run(first, &setup, got);
     if (!same_bits()) {
         fail_msg("%s: 3 threads are not bit-equal to 1", name);
     }
     setup.n_threads = 1;
-    for (size_t i = 0; i < N_OF(few); i++) {
+    for (size_t i = chooses(&setup); i < N_OF(few); i++) {
         run(path_named(few[i]), &setup, got);
         double worst = parity_worst(&text, reference, got);
         double kl = parity_mean_kl(&text, reference, got);
@@ -149,7 +173,7 @@ static void check_bounds(parity_setup setup, const char *name)
     }
 }
 
-static void try_combination(size_t retain, size_t store, size_t owner, size_t place)
+static void try_combination(size_t retain, size_t store, size_t select, size_t owner, size_t place)
 {
     char name[128];
     parity_setup setup = {.store = stores[store].store,
@@ -157,10 +181,12 @@ static void try_combination(size_t retain, size_t store, size_t owner, size_t pl
                           .window = retains[retain].window,
                           .n_sinks = retains[retain].n_sinks,
                           .none = retains[retain].none,
+                          .n_topk = selects[select].n_topk,
                           .share = owners[owner].share,
                           .positions = places[place].positions};
-    (void)snprintf(name, sizeof name, "%s, %s, owner %s, positions %s", retains[retain].name,
-                   stores[store].name, owners[owner].name, places[place].name);
+    (void)snprintf(name, sizeof name, "%s, %s, %s, owner %s, positions %s", retains[retain].name,
+                   stores[store].name, selects[select].name, owners[owner].name,
+                   places[place].name);
     text.n_tokens = setup.none ? N_TOKENS_NONE : N_TOKENS;
     text.n_floats = (size_t)text.n_tokens * (size_t)text.n_vocab;
     const char *rule = refusal(&setup);
@@ -178,9 +204,11 @@ static void every_combination_works_or_is_refused(void **state)
     size_t retain = (size_t)(uintptr_t)*state;
     n_run = n_refused = 0;
     for (size_t store = 0; store < N_OF(stores); store++) {
-        for (size_t owner = 0; owner < N_OF(owners); owner++) {
-            for (size_t place = 0; place < N_OF(places); place++) {
-                try_combination(retain, store, owner, place);
+        for (size_t select = 0; select < N_OF(selects); select++) {
+            for (size_t owner = 0; owner < N_OF(owners); owner++) {
+                for (size_t place = 0; place < N_OF(places); place++) {
+                    try_combination(retain, store, select, owner, place);
+                }
             }
         }
     }
