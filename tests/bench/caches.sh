@@ -59,8 +59,8 @@ done
 stream() {
     local name=$1
     shift
-    "$kvass" eval -q -m "$model" -f "$work/stream" --json --stream --tokens "$stream_tokens" "$@" \
-        </dev/null >"$work/json"
+    "$kvass" eval -q -m "$model" -f "$work/stream" --json --stream --tokens "$stream_tokens" \
+        "$@" </dev/null >"$work/json"
     python3 - "$work/json" "$name" "$*" <<'PYTHON'
 import json, sys
 d = json.load(open(sys.argv[1]))

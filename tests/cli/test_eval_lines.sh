@@ -1,7 +1,7 @@
-# What each cache may cost at most, on the bundled weights and on stories260K: mean KL from the full
-# f32 cache 1e-4 nats for f16 (whose likeliest token differs once at most), 1e-3 for q8, 1e-2 for q4,
-# nothing for none. A stream of five times the trained context, read through a few sinks and a window
-# with positions in the cache, predicts at most 1.1 times worse than the same tokens read anew.
+# What each cache may cost at most, on the bundled weights and on stories260K: mean KL from the
+# full f32 cache 1e-4 nats for f16 (whose likeliest token differs once at most), 1e-3 for q8, 1e-2
+# for q4, nothing for none. A stream of five times the trained context, read through a few sinks and
+# a window with positions in the cache, predicts at most 1.1 times worse than its tokens read anew.
 . "${ROOT:?}/tests/cli/lib.sh" || exit 99
 export KVASS_THREADS=1
 
