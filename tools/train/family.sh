@@ -10,9 +10,18 @@ stories="$pack/natural-0.9MB.bin:3 $pack/lowercase-3.2MB.bin $pack/retold.bin:.3
     $pack/written.bin:1.5 $pack/bryant-stories.bin:.5 $pack/burgess-busterbrown.bin:.5 $pack/carroll-alice.bin:.5"
 # and beside them recall documents, a fifth at first, then a seventh; long ones with the long context
 # shellcheck disable=SC2086 # lists of words
-exec "${PYTHON:-python3}" -u train.py "$network" --valid "$pack/valid.bin" --out "$out" \
-    --tokens "${TOKENS:-4.2e6}" --batch-tokens 4096 --decay .3 --dropout .05 --compile \
-    --threads "${THREADS:-1}" --every 40 \
+run() {
+    "${PYTHON:-python3}" -u train.py "$network" --valid "$pack/valid.bin" --out "$out" --compile \
+        --batch-tokens 4096 --dropout .05 --threads "${THREADS:-1}" --every 40 "$@"
+}
+# shellcheck disable=SC2086
+run --tokens 4.2e6 --decay .3 \
     --phase .12 256 $stories "$pack/recall-120.bin:.3" "$pack/echo.bin:.1" \
     --phase .58 256 $stories "$pack/recall-120.bin:.08" "$pack/recall-250.bin:.14" "$pack/echo.bin:.03" \
     --phase .30 1024 $stories "$pack/recall-250.bin:.05" "$pack/recall-1000.bin:.35"
+# and once more at a lower rate, mostly on the real stories
+best="$pack/natural-0.9MB.bin:4 $pack/lowercase-3.2MB.bin:.6 $pack/retold.bin:.1"
+# shellcheck disable=SC2086
+run --tokens 4.9e6 --decay .1428 --lr 1e-3 \
+    --phase .97 256 $best "$pack/recall-250.bin:.06" \
+    --phase .03 1024 $best "$pack/recall-1000.bin:.25"
