@@ -160,6 +160,7 @@ void kvass_context_get_usage(const kvass_context *ctx, kvass_cache_usage *usage)
     usage->recomputed_tokens = ctx->recomputed_tokens;
     usage->evicted_tokens = ctx->evicted_tokens;
     usage->reused_tokens = ctx->reused_tokens;
+    usage->tail_bytes = kvass_context_tail_bytes(ctx);
     for (int32_t t = 0; t < ctx->n_threads; t++) {
         usage->pages_read += ctx->scratch[t].pages_read;
     }

@@ -172,6 +172,8 @@ struct kvass_context {
 kvass_status kvass_context_plan(kvass_context *ctx, const kvass_model *model,
                                 const kvass_context_options *given, kvass_context_options *o,
                                 kvass_error *err);
+/* Bytes of the exact tails of all its sequences. */
+size_t kvass_context_tail_bytes(const kvass_context *ctx);
 /* The layer whose K and V layer l reads, and what its queries see, under these options. */
 int32_t kvass_context_owner(const kvass_model *model, const kvass_context_options *o, int32_t l);
 kv_policy kvass_context_policy(const kvass_model *model, const kvass_context_options *o, int32_t l);

@@ -87,8 +87,9 @@ static void carve_seqs(kvass_context *ctx, kvass_arena *arena)
     if (ctx->keeps_rows) {
         kvass_reuse_carve(ctx, arena);
     }
-    kv_seq_carve(ctx->keeps_rows ? &ctx->prefix : &ctx->transient, &ctx->pool.dims, ctx->owners,
-                 arena);
+    kv_dims dims = ctx->pool.dims;
+    dims.has_tail = dims.has_tail && (!ctx->keeps_rows || ctx->n_meta + ctx->n_prefix > 0);
+    kv_seq_carve(ctx->keeps_rows ? &ctx->prefix : &ctx->transient, &dims, ctx->owners, arena);
     ctx->prefix_tokens = kvass_arena_take(arena, (size_t)ctx->n_prefix, sizeof *ctx->prefix_tokens);
     size_t n_seqs = (size_t)ctx->n_seqs;
     ctx->call_runs = kvass_arena_take(arena, n_seqs, sizeof *ctx->call_runs);

@@ -174,6 +174,14 @@ static kvass_status check_sharing(const kvass_model *model, const kvass_context_
     return KVASS_OK;
 }
 
+size_t kvass_context_tail_bytes(const kvass_context *ctx)
+{
+    /* each open sequence, each closed one that is remembered, and a prefix; or the one at work */
+    bool has_prefix = ctx->n_meta + ctx->n_prefix > 0;
+    size_t n = ctx->keeps_rows ? (size_t)ctx->n_seqs + (size_t)ctx->n_reuse + has_prefix : 1;
+    return n * kv_tail_bytes(&ctx->pool.dims);
+}
+
 /* As many pages as the budget pays for: layers with a window first get what one sequence needs. */
 static kvass_status fit_budget(kvass_context *ctx, const kvass_context_options *o, kvass_error *err)
 {
@@ -182,14 +190,16 @@ static kvass_status fit_budget(kvass_context *ctx, const kvass_context_options *
                          kv_store_get(o->store)->value.page_bytes(dims->head_dim);
     page = page * (size_t)dims->n_kv_heads + (dims->indexed ? kv_index_page_bytes(dims) : 0);
     (void)kv_pool_bytes(dims, ctx->owners, kv_store_get(o->store), &total); /* plan_pool: it fits */
-    if (o->kv_budget == 0 || total <= o->kv_budget) {
+    size_t tails = kvass_context_tail_bytes(ctx);
+    if (o->kv_budget == 0 || (total <= o->kv_budget && tails <= o->kv_budget - total)) {
         return KVASS_OK;
     }
-    int64_t left = (int64_t)(o->kv_budget / page), n_full = 0, least = 0;
+    size_t budget = o->kv_budget > tails ? o->kv_budget - tails : 0;
+    int64_t left = (int64_t)(budget / page), n_full = 0, least = 0;
     for (int32_t i = 0; i < dims->n_owners; i++) {
         kv_owner *owner = &ctx->owners[i];
         bool full = owner->policy.window == 0;
-        int32_t scaled = (int32_t)((double)owner->n_pages * (double)o->kv_budget / (double)total);
+        int32_t scaled = (int32_t)((double)owner->n_pages * (double)budget / (double)total);
         owner->n_pages = full || scaled < owner->n_entries ? owner->n_entries : scaled;
         left -= full ? 0 : owner->n_pages;
         least += full ? 1 : owner->n_entries;
@@ -200,7 +210,7 @@ static kvass_status fit_budget(kvass_context *ctx, const kvass_context_options *
             err, KVASS_BUDGET, "KV_BUDGET",
             "a cache budget of %zu bytes is too small: %zu bytes hold the windows and %d "
             "positions of every other layer, %zu bytes hold everything",
-            o->kv_budget, (size_t)least * page, KV_PAGE_ROWS, total);
+            o->kv_budget, (size_t)least * page + tails, KV_PAGE_ROWS, total + tails);
     }
     for (int32_t i = 0; n_full > 0 && i < dims->n_owners; i++) {
         if (ctx->owners[i].policy.window == 0) {

@@ -312,6 +312,8 @@ typedef struct kvass_cache_usage {
     int64_t reused_tokens;   /* taken over from closed sequences instead of being run */
     size_t index_bytes;      /* of bytes_reserved: bounds of keys, by which pages are chosen */
     int64_t pages_read;   /* pages that decoded tokens read, summed over layers and KV heads */
+    size_t tail_bytes;    /* q8, q4: rows kept exactly beside the pages, of all sequences that can
+                           * be open. They count against kv_budget, not in bytes_reserved */
 } kvass_cache_usage;
 KVASS_API void kvass_context_get_usage(const kvass_context *ctx, kvass_cache_usage *usage);
 

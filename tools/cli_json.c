@@ -61,6 +61,7 @@ json_t *cli_json_cache(const kvass_context *ctx)
     } more[] = {
         {"bytes_resident", (int64_t)usage.bytes_resident},
         {"index_bytes", (int64_t)usage.index_bytes},
+        {"tail_bytes", (int64_t)usage.tail_bytes},
         {"pages_touched", usage.n_pages_touched},
         {"pages_read", usage.pages_read},
         {"recomputed_tokens", usage.recomputed_tokens},

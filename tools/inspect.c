@@ -17,6 +17,10 @@ typedef struct inspect_args {
     bool tensors, check, json;
 } inspect_args;
 
+static const kvass_store stores[] = {KVASS_STORE_F16, KVASS_STORE_F32, KVASS_STORE_Q8,
+                                     KVASS_STORE_Q4};
+enum { N_STORES = sizeof stores / sizeof stores[0] };
+
 /* Tensors of one element type; the last entry is for types that are not supported. */
 typedef struct dtype_total {
     int32_t n_tensors;
@@ -27,10 +31,10 @@ typedef struct dtype_total {
 typedef struct report {
     kvass_model_info info;
     dtype_total totals[KVASS_N_DTYPES + 1];
-    size_t scratch, cache;    /* of the context asked for */
-    size_t per_token[2];      /* cache bytes, f32 and f16 */
-    kvass_tokenizer_info tok; /* kind NULL: none found, or not read */
-    const char *unread;       /* the file of a tokenizer that was left alone for its size */
+    size_t scratch, cache;      /* of the context asked for */
+    size_t per_token[N_STORES]; /* bytes that one more position adds to the cache */
+    kvass_tokenizer_info tok;   /* kind NULL: none found, or not read */
+    const char *unread;         /* the file of a tokenizer that was left alone for its size */
     size_t unread_bytes;
     int64_t n_bad, n_bad_tensors; /* --check: values that are NaN or infinite */
 } report;
@@ -78,6 +82,24 @@ static const char *dtype_name(int dtype)
 
 /* ---- gathering ------------------------------------------------------------------------------ */
 
+/* what the last page of a full context adds, by position; a window's pages come back instead */
+static kvass_status bytes_per_token(const kvass_model *model, int32_t n_ctx, kvass_store store,
+                                    size_t *n_bytes, kvass_error *err)
+{
+    enum { PAGE_ROWS = 32 };
+    size_t scratch, all, before = 0;
+    kvass_context_options o = kvass_context_options_default();
+    o.store = store;
+    o.n_ctx = n_ctx < PAGE_ROWS ? n_ctx : n_ctx - n_ctx % PAGE_ROWS;
+    kvass_status status = kvass_context_bytes(model, &o, &scratch, &all, err);
+    o.n_ctx -= PAGE_ROWS;
+    if (!status && o.n_ctx > 0) {
+        status = kvass_context_bytes(model, &o, &scratch, &before, err);
+    }
+    *n_bytes = status ? 0 : (all - before) / PAGE_ROWS;
+    return status;
+}
+
 static int gather(inspect_args *args, const kvass_model *model, report *r)
 {
     kvass_error err;
@@ -92,11 +114,11 @@ static int gather(inspect_args *args, const kvass_model *model, report *r)
         total->n_elements += inspect_n_elements(&tensor);
         total->n_bytes += tensor.n_bytes;
     }
-    /* K and V of every layer's KV heads */
-    size_t n_values = (size_t)2 * (size_t)r->info.n_layers * (size_t)r->info.n_kv_heads *
-                      (size_t)r->info.head_dim;
-    r->per_token[KVASS_STORE_F32] = n_values * 4;
-    r->per_token[KVASS_STORE_F16] = n_values * 2;
+    for (int i = 0; i < N_STORES; i++) {
+        if (bytes_per_token(model, r->info.n_ctx, stores[i], &r->per_token[i], &err) != KVASS_OK) {
+            return cli_fail(&err);
+        }
+    }
     if (args->opts.context.n_ctx == 0) {
         args->opts.context.n_ctx = r->info.n_ctx;
     }
@@ -161,8 +183,12 @@ static void print_text(const inspect_args *args, const kvass_model *model, const
                          (double)r->totals[d].n_bytes / MIB);
         }
     }
-    (void)printf("cache       %zu bytes per token in f16, %zu in f32\n",
-                 r->per_token[KVASS_STORE_F16], r->per_token[KVASS_STORE_F32]);
+    (void)printf("cache       bytes per token:");
+    for (int i = 0; i < N_STORES; i++) {
+        (void)printf("%s %zu in %s", i > 0 ? "," : "", r->per_token[i],
+                     kvass_store_name(stores[i]));
+    }
+    (void)printf("\n");
     (void)printf(
         "memory      %.2f MiB at a context of %d: weights %.2f, buffers %.2f, cache %.2f\n",
         ((double)info->weight_bytes + (double)r->scratch + (double)r->cache) / MIB,
@@ -250,10 +276,12 @@ static int print_document(const inspect_args *args, const kvass_model *model, co
         (int)info->bos, "eos", cli_json_ids(info->eos, (size_t)info->n_eos), "n_params",
         (json_int_t)info->n_params, "weight_bytes", (json_int_t)info->weight_bytes, "dtypes",
         dtype_list(r), "fingerprint", fingerprint);
-    (void)json_object_set_new(root, "cache_bytes_per_token",
-                              json_pack("{s:I, s:I}", "f16",
-                                        (json_int_t)r->per_token[KVASS_STORE_F16], "f32",
-                                        (json_int_t)r->per_token[KVASS_STORE_F32]));
+    json_t *per_token = json_object();
+    for (int i = 0; per_token && i < N_STORES; i++) {
+        (void)json_object_set_new(per_token, kvass_store_name(stores[i]),
+                                  json_integer((json_int_t)r->per_token[i]));
+    }
+    (void)json_object_set_new(root, "cache_bytes_per_token", per_token);
     (void)json_object_set_new(
         root, "memory",
         json_pack("{s:i, s:I, s:I, s:I}", "n_ctx", (int)args->opts.context.n_ctx, "weight_bytes",

@@ -139,7 +139,9 @@ void kv_tail_rollback(kv_seq *seq)
 
 void kv_tail_copy(const kv_pool *pool, kv_seq *dst, const kv_seq *src)
 {
-    memcpy(dst->tail, src->tail, kv_tail_bytes(&pool->dims));
+    if (src->tail) { /* an empty prefix has none */
+        memcpy(dst->tail, src->tail, kv_tail_bytes(&pool->dims));
+    }
     dst->tail_skip = src->tail_skip;
     dst->tail_low = src->tail_low;
 }
