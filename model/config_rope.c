@@ -145,12 +145,13 @@ static void take_llama3(const place *at, kvass_rope_spec *spec)
     spec->original_ctx = (int32_t)original;
 }
 
-/* What the context was stretched from, and by how much: original_ctx and factor. */
+/* What the context was stretched from, and by how much: original_ctx and factor. Without the first,
+ * yarn stretches the context as given; for lists of factors families differ in what they take. */
 static void take_stretch(const place *at, kvass_rope_spec *spec)
 {
     int32_t n_ctx = 0;
     kvass_config_int(at->in, "max_position_embeddings", 1, KVASS_MAX_CTX, &n_ctx);
-    double original = n_ctx;
+    double original = spec->scaling == KVASS_ROPE_YARN ? n_ctx : 0;
     if (!take_real(at, "original_max_position_embeddings", 2, KVASS_MAX_CTX, &original) &&
         original < 2) {
         missing(at, "original_max_position_embeddings", "a number");
@@ -283,9 +284,9 @@ void kvass_config_rope_ctx(kvass_config_in *in, const char *layer_type, kvass_co
         return;
     }
     find_dict(&at, layer_type);
-    kvass_rope_scaling kind = take_kind(&at);
+    spec.scaling = take_kind(&at);
     config->ctx_bound |= at.dynamic;
-    if (kind == KVASS_ROPE_LONG) {
+    if (spec.scaling == KVASS_ROPE_LONG) {
         take_stretch(&at, &spec);
         config->n_ctx = spec.original_ctx < config->n_ctx ? spec.original_ctx : config->n_ctx;
     }

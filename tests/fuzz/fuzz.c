@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 512, MAX_FILES = 16, MAX_CONTEXT_BYTES = 1 << 26 };
+enum { PATH_BYTES = 512, MAX_FILES = 24, MAX_CONTEXT_BYTES = 1 << 26 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes)
 {

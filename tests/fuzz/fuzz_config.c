@@ -1,6 +1,7 @@
 /* fuzz_config.c - the input is what lies beside the weights. Its first byte chooses those: 'l' a
  * small llama, 'g' a small gpt2, 'k' one of our own family, 'i' the llama in two shards, whose
- * index comes next. Then config.json, then generation_config.json. Bytes 0 part them.
+ * index comes next, 'f' another family, as the byte after it says. Then config.json, then
+ * generation_config.json. Bytes 0 part them.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,15 @@ static void put_source(const char *name, const char *source)
     (void)fclose(f);
     (void)fuzz_file(name, bytes, n);
 }
+
+/* what 'f' is followed by counts through these goldens */
+static const char *const families[] = {
+    "gemma",   "gemma2",   "gemma3_text",     "gemma3_text-new",
+    "gpt_neo", "gpt_neox", "granite",         "mingpt",
+    "mistral", "nanogpt",  "olmo2",           "opt",
+    "phi",     "phi3",     "qwen2",           "qwen3",
+    "smollm3", "stablelm", "stablelm-serial", "starcoder2",
+};
 
 static void put_sources(void)
 {
@@ -53,6 +63,14 @@ void fuzz_one(const uint8_t *bytes, size_t n_bytes)
     uint8_t kind = fuzz_byte(&in);
     const char *folder = kind == 'g' ? "g" : kind == 'k' ? "k" : kind == 'i' ? "i" : "l";
     put_sources();
+    if (kind == 'f') {
+        char source[128];
+        size_t i = (size_t)fuzz_byte(&in) % (sizeof families / sizeof *families);
+        (void)snprintf(source, sizeof source, "tests/golden/families/%s/model.safetensors",
+                       families[i]);
+        put_source("f/model.safetensors", source);
+        folder = "f";
+    }
     if (kind == 'i') {
         put_part(folder, "model.safetensors.index.json", &in);
     }

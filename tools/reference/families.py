@@ -175,7 +175,7 @@ def phi3(rng):
 
 
 def stablelm(rng):
-    heads, kv, _, dim = shape(rng, (8, 9, 16, 20))
+    heads, kv, _, dim = shape(rng, (8, 9, 16, 24))
     return T.StableLmConfig(**common(rng, dim, heads, kv), use_qkv_bias=chance(rng),
                             qk_layernorm=chance(rng), use_parallel_residual=chance(rng),
                             rope_parameters=rope(rng, partial_rotary_factor=picker(rng)(0.25, 0.5)),
@@ -209,7 +209,7 @@ def gpt_neo(rng):
 
 
 def gpt_neox(rng):
-    heads, _, _, dim = shape(rng, (8, 9, 16, 20), grouped=False)
+    heads, _, _, dim = shape(rng, (8, 9, 16, 24), grouped=False)
     return T.GPTNeoXConfig(**common(rng, dim, heads), use_parallel_residual=chance(rng, 0.6),
                            rope_parameters=rope(rng, partial_rotary_factor=picker(rng)(0.25, 0.5)),
                            attention_bias=chance(rng, 0.8), hidden_act=picker(rng)("gelu", "gelu_new"),
