@@ -3,6 +3,7 @@
  * foreseen (ids, order, capacity, pages) is refused before the first chunk, and then nothing has
  * changed.
  */
+#include "engine/budget.h"
 #include "engine/context.h"
 #include "engine/forward.h"
 #include "engine/reuse.h"
@@ -165,9 +166,7 @@ static kvass_status chunk_reserve(kvass_context *ctx, kvass_error *err)
         fits = kv_reserve(&ctx->pool, ctx->call_kv, ctx->call_counts, ctx->n_runs);
     }
     if (!fits) {
-        return kvass_fail(err, KVASS_BUDGET, "KV_PAGES",
-                          "%d more positions do not fit the cache's %zu bytes", ctx->n_rows,
-                          ctx->pool.reserved);
+        return kvass_budget_fail_pages(ctx, ctx->n_rows, err);
     }
     return KVASS_OK;
 }
@@ -240,9 +239,7 @@ static kvass_status check_pages(kvass_context *ctx, kvass_error *err)
         fits = kv_can_reserve(&ctx->pool, ctx->call_kv, ctx->call_counts, ctx->n_call_runs);
     }
     if (!fits) {
-        return kvass_fail(err, KVASS_BUDGET, "KV_PAGES",
-                          "%lld more positions do not fit the cache's %zu bytes", (long long)n_rows,
-                          ctx->pool.reserved);
+        return kvass_budget_fail_pages(ctx, n_rows, err);
     }
     return KVASS_OK;
 }

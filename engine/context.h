@@ -165,6 +165,7 @@ struct kvass_context {
     int32_t *call_counts; /* call_counts[n_seqs] */
     int64_t recomputed_tokens, evicted_tokens, reused_tokens;
     size_t transient_bytes;
+    size_t full_bytes; /* of a cache that holds n_seqs sequences of n_ctx: without a budget */
 };
 
 /* context_plan.c: options checked and defaults filled in; what each layer keeps and whose rows it

@@ -196,21 +196,26 @@ static kvass_status fit_budget(kvass_context *ctx, const kvass_context_options *
     }
     size_t budget = o->kv_budget > tails ? o->kv_budget - tails : 0;
     int64_t left = (int64_t)(budget / page), n_full = 0, least = 0;
+    /* beside the pages of what every sequence begins with, of which it copies the last */
+    int32_t n_begin = ctx->keeps_rows ? ctx->n_meta + o->n_prefix : 0;
+    int32_t n_open = n_begin % KV_PAGE_ROWS != 0, least_full = kv_pages_for(n_begin) + 1;
     for (int32_t i = 0; i < dims->n_owners; i++) {
         kv_owner *owner = &ctx->owners[i];
         bool full = owner->policy.window == 0;
         int32_t scaled = (int32_t)((double)owner->n_pages * (double)budget / (double)total);
-        owner->n_pages = full || scaled < owner->n_entries ? owner->n_entries : scaled;
+        int32_t window = owner->n_entries + n_open;
+        owner->n_pages = full || scaled < window ? window : scaled;
         left -= full ? 0 : owner->n_pages;
-        least += full ? 1 : owner->n_entries;
+        least += full ? least_full : window;
         n_full += full;
     }
-    if (left < n_full) {
+    if (left < n_full * least_full) {
         return kvass_fail(
             err, KVASS_BUDGET, "KV_BUDGET",
-            "a cache budget of %zu bytes is too small: %zu bytes hold the windows and %d "
-            "positions of every other layer, %zu bytes hold everything",
-            o->kv_budget, (size_t)least * page + tails, KV_PAGE_ROWS, total + tails);
+            "a cache budget of %zu bytes is too small: %zu bytes hold one sequence's windows and "
+            "%d positions of every other layer, %zu bytes hold all %d sequences of %d",
+            o->kv_budget, (size_t)least * page + tails,
+            (least_full - n_open) * KV_PAGE_ROWS - ctx->n_meta, total + tails, o->n_seqs, o->n_ctx);
     }
     for (int32_t i = 0; n_full > 0 && i < dims->n_owners; i++) {
         if (ctx->owners[i].policy.window == 0) {
@@ -265,6 +270,7 @@ static kvass_status plan_pool(kvass_context *ctx, const kvass_context_options *o
     if (!kv_pool_bytes(dims, ctx->owners, kv_store_get(o->store), &total)) {
         return kvass_fail(err, KVASS_INVALID, "CACHE_SIZE", "the cache's size overflows");
     }
+    ctx->full_bytes = total + kvass_context_tail_bytes(ctx);
     return fit_budget(ctx, o, err);
 }
 

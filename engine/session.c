@@ -12,6 +12,7 @@ kvass_session_terms kvass_session_terms_of(const kvass_context *ctx)
     kvass_context_info info;
     kvass_context_get_info(ctx, &info);
     const kvass_config *c = &ctx->model->config;
+    bool chooses = ctx->select != &kv_select_all;
     return (kvass_session_terms){
         .names = {{"retain", info.retain},
                   {"store", info.store},
@@ -26,6 +27,8 @@ kvass_session_terms kvass_session_terms_of(const kvass_context *ctx)
                     {"vocabulary", c->n_vocab},
                     {"meta tokens", ctx->n_meta},
                     {"prefix tokens", ctx->n_prefix},
+                    {"pages a token reads", chooses ? ctx->n_topk : 0},
+                    {"newest positions it always reads", chooses ? ctx->n_recent : 0},
                     {"deterministic", ctx->deterministic}},
     };
 }
@@ -48,7 +51,7 @@ uint64_t kvass_session_bytes(const kvass_context *ctx, int32_t n_tokens, bool ha
         sizeof kvass_session_magic + 2 * 4 + 2 * 8; /* version, order, bytes, fingerprint */
     n += KVASS_SESSION_NAMES * KVASS_SESSION_NAME +
          (KVASS_SESSION_NUMBERS + 2) * 4;               /* ..., tokens, logits */
-    n += (uint64_t)ctx->model->config.n_layers * 3 * 4; /* owner, window, pinned */
+    n += (uint64_t)ctx->model->config.n_layers * 4 * 4; /* owner, window, pinned, chooses */
     n += (uint64_t)n_tokens * 4 + (has_logits ? (uint64_t)ctx->model->config.n_vocab * 4 : 0);
     return n + 8 + kvass_session_pages_bytes(ctx, n_tokens) + 8;
 }
@@ -100,6 +103,7 @@ static void put_header(kvass_out_file *out, const kvass_seq *seq, kvass_error *e
         put_i32(out, ctx->blocks[l].owner, err);
         put_i32(out, ctx->blocks[l].policy.window, err);
         put_i32(out, ctx->blocks[l].policy.n_pinned, err);
+        put_i32(out, ctx->blocks[l].select != &kv_select_all, err);
     }
 }
 

@@ -14,7 +14,7 @@ enum {
     KVASS_SESSION_ORDER = 0x01020304, /* as this machine writes it */
     KVASS_SESSION_NAME = 8,           /* bytes of a name, filled up with zeros */
     KVASS_SESSION_NAMES = 5,
-    KVASS_SESSION_NUMBERS = 9
+    KVASS_SESSION_NUMBERS = 11
 };
 
 extern const char kvass_session_magic[8];

@@ -2,6 +2,7 @@
  * A file is believed only as far as it agrees with the context that reads it: no size is taken from
  * it, and all of it is checked before the sequence changes.
  */
+#include "engine/budget.h"
 #include "engine/reuse.h"
 #include "engine/session.h"
 
@@ -129,18 +130,18 @@ static kvass_status check_layers(session_file *s, kvass_error *err)
     kvass_status status;
     for (int32_t l = 0; l < s->ctx->model->config.n_layers; l++) {
         const kvass_block *block = &s->ctx->blocks[l];
-        int32_t owner, window, n_pinned;
+        int32_t owner, window, n_pinned, chooses, own = block->select != &kv_select_all;
         if ((status = take_i32(s, &owner, err)) || (status = take_i32(s, &window, err)) ||
-            (status = take_i32(s, &n_pinned, err))) {
+            (status = take_i32(s, &n_pinned, err)) || (status = take_i32(s, &chooses, err))) {
             return status;
         }
         if (owner != block->owner || window != block->policy.window ||
-            n_pinned != block->policy.n_pinned) {
+            n_pinned != block->policy.n_pinned || chooses != own) {
             return kvass_fail(err, KVASS_UNSUPPORTED, "SAVED_CACHE",
-                              "%s: layer %d: saved with owner %d, window %d, %d pinned; this "
-                              "context has %d, %d, %d",
-                              s->in.file.path, l, owner, window, n_pinned, block->owner,
-                              block->policy.window, block->policy.n_pinned);
+                              "%s: layer %d: saved with owner %d, window %d, %d pinned, choice of "
+                              "pages %d; this context has %d, %d, %d, %d",
+                              s->in.file.path, l, owner, window, n_pinned, chooses, block->owner,
+                              block->policy.window, block->policy.n_pinned, own);
         }
     }
     return KVASS_OK;
@@ -263,9 +264,7 @@ static kvass_status restore(session_file *s, kvass_seq *seq, kvass_error *err)
         fits = kv_seq_can_load(&ctx->pool, &seq->kv, n_shared, n_rows);
     }
     if (!fits) {
-        return kvass_fail(err, KVASS_BUDGET, "KV_PAGES",
-                          "%s: %d tokens do not fit what is free of the cache's %zu bytes",
-                          s->in.file.path, s->n_tokens, ctx->pool.reserved);
+        return kvass_budget_fail_pages(ctx, s->n_tokens, err);
     }
     kvass_seq_reset(seq);
     status = take_all(s, seq, err);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_DEPTH = CLI_KEY_OWN, KEY_MODE, KEY_REPS, KEY_WARMUP };
+enum { KEY_DEPTH = CLI_KEY_OWN, KEY_MODE, KEY_SEQS, KEY_REPS, KEY_WARMUP };
 
 #define DEEPEST (1 << 24)
 
@@ -46,12 +46,22 @@ static void parse_range(const struct argp_state *state, bench_args *args, char *
     }
 }
 
-static void parse_list(const struct argp_state *state, bench_args *args, char *list, bool depths)
+static void add_count(const struct argp_state *state, bench_args *args, const char *item)
+{
+    if (args->n_counts == BENCH_MAX_COUNTS) {
+        argp_error(state, "--seqs: more than %d numbers", BENCH_MAX_COUNTS);
+    }
+    args->counts[args->n_counts++] = (int32_t)cli_int(state, "--seqs", item, 1, BENCH_MAX_SEQS);
+}
+
+static void parse_list(const struct argp_state *state, bench_args *args, char *list, int key)
 {
     char *rest = NULL;
     for (char *item = strtok_r(list, ",", &rest); item; item = strtok_r(NULL, ",", &rest)) {
-        if (depths) {
+        if (key == KEY_DEPTH) {
             parse_range(state, args, item);
+        } else if (key == KEY_SEQS) {
+            add_count(state, args, item);
         } else {
             args->modes[cli_choice(state, "--mode", item, mode_names, BENCH_N_MODES)] = true;
         }
@@ -75,10 +85,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         args->format = (bench_format)cli_choice(state, "-o", arg, format_names, 4);
         return 0;
     case KEY_DEPTH:
-        parse_list(state, args, arg, true);
-        return 0;
     case KEY_MODE:
-        parse_list(state, args, arg, false);
+    case KEY_SEQS:
+        parse_list(state, args, arg, key);
         return 0;
     case KEY_REPS:
         args->reps = (int)cli_int(state, "--reps", arg, 1, BENCH_MAX_REPS);
@@ -100,6 +109,7 @@ static const struct argp_option options[] = {
     {"depth", KEY_DEPTH, "LIST", 0, "tokens in the context: N, FROM-TO*FACTOR, FROM-TO+STEP", 0},
     {"mode", KEY_MODE, "LIST", 0, "of prefill, cached, uncached", 0},
     {"tokens", 'n', "N", 0, "tokens decoded in each repetition", 0},
+    {"seqs", KEY_SEQS, "LIST", 0, "sequences that cached decoding takes together", 0},
     {"reps", KEY_REPS, "N", 0, "repetitions that count", 0},
     {"warmup", KEY_WARMUP, "N", 0, "repetitions before them that do not", 0},
     {"output", 'o', "FORMAT", 0, "md, csv, json or jsonl", 0},
@@ -129,6 +139,10 @@ static int choose_depths(bench_args *args, const kvass_model_info *info)
         return CLI_NO_ROOM;
     }
     *n_ctx = deepest + args->n_gen;
+    for (int i = 0; i < args->n_counts; i++) {
+        int32_t *n_seqs = &args->opts.context.n_seqs;
+        *n_seqs = args->counts[i] > *n_seqs ? args->counts[i] : *n_seqs;
+    }
     return CLI_OK;
 }
 
@@ -199,6 +213,9 @@ static int run_bench(int argc, char **argv)
     (void)argp_parse(&argp, argc, argv, 0, NULL, &args);
     if (!args.modes[BENCH_PREFILL] && !args.modes[BENCH_CACHED] && !args.modes[BENCH_UNCACHED]) {
         args.modes[BENCH_PREFILL] = args.modes[BENCH_CACHED] = args.modes[BENCH_UNCACHED] = true;
+    }
+    if (args.n_counts == 0) {
+        args.counts[args.n_counts++] = 1;
     }
     bench_result result = {.args = &args};
     kvass_model *model = NULL;

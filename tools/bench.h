@@ -7,6 +7,8 @@
 
 #define BENCH_MAX_DEPTHS 64
 #define BENCH_MAX_REPS   1000
+#define BENCH_MAX_SEQS   256 /* decoded together */
+#define BENCH_MAX_COUNTS 16  /* different numbers of them */
 
 typedef enum bench_mode { BENCH_PREFILL, BENCH_CACHED, BENCH_UNCACHED, BENCH_N_MODES } bench_mode;
 
@@ -17,7 +19,9 @@ typedef struct bench_args {
     int32_t depths[BENCH_MAX_DEPTHS];
     int n_depths; /* 0: chosen to fit the model */
     bool modes[BENCH_N_MODES];
-    int32_t n_gen; /* tokens decoded with the cache in each repetition */
+    int32_t n_gen; /* tokens decoded with the cache in each repetition, by each sequence */
+    int32_t counts[BENCH_MAX_COUNTS]; /* numbers of sequences that cached decoding is tried with */
+    int n_counts;
     int reps, warmup;
     bench_format format;
 } bench_args;
@@ -27,6 +31,7 @@ typedef struct bench_args {
 typedef struct bench_row {
     bench_mode mode;
     int32_t n_ctx_before, n_gen;
+    int32_t n_seqs;               /* decoded together; tok_s counts the tokens of all */
     double tok_s[BENCH_MAX_REPS]; /* tok_s[n_reps] */
     int n_reps;
     double mean, sd, median, p5, p95, ms_per_token; /* ms_per_token: at the median */

@@ -16,6 +16,7 @@ typedef struct bench {
     const bench_args *args;
     kvass_context *ctx[2]; /* with the cache, and without */
     kvass_seq *seq[2];
+    kvass_seq *batch[BENCH_MAX_SEQS]; /* with the cache; the first is seq[0] */
     kvass_sampler *sampler;
     int32_t *ids; /* ids[n_ctx], random */
     int32_t n_vocab;
@@ -34,6 +35,7 @@ void bench_uncached_options(kvass_context_options *opt)
     opt->positions = KVASS_POSITIONS_ORIGINAL;
     opt->select = KVASS_SELECT_ALL;
     opt->n_topk = opt->n_dense_layers = opt->n_recent = 0;
+    opt->n_seqs = 1;
 }
 
 static kvass_status open_one(bench *b, int i, const kvass_model *model, bool cached,
@@ -47,6 +49,7 @@ static kvass_status open_one(bench *b, int i, const kvass_model *model, bool cac
     if (status == KVASS_OK) {
         kvass_context_set_cancel(b->ctx[i], cli_cancel, NULL);
         status = kvass_seq_open(&b->seq[i], b->ctx[i], err);
+        b->batch[0] = b->seq[0];
     }
     return status;
 }
@@ -84,6 +87,38 @@ static kvass_status pick(bench *b, int i, kvass_error *err)
     return kvass_sampler_pick(b->sampler, kvass_seq_logits(b->seq[i]), NULL, 0, &token, err);
 }
 
+/* n_gen steps of n_seqs sequences together, all of the row's depth; *seconds is set. */
+static kvass_status decode_together(bench *b, bench_row *row, double *seconds, kvass_error *err)
+{
+    kvass_status status = KVASS_OK;
+    int32_t tokens[BENCH_MAX_SEQS], n = row->n_seqs;
+    for (int32_t s = 1; s < n && status == KVASS_OK; s++) {
+        status = kvass_seq_open(&b->batch[s], b->ctx[0], err);
+        if (status == KVASS_OK && row->n_ctx_before > 0) { /* no page is shared */
+            status = kvass_prefill(b->batch[s], b->ids, row->n_ctx_before, err);
+        }
+    }
+    double start = cli_now();
+    for (int32_t i = 0; i < row->n_gen && status == KVASS_OK; i++) {
+        for (int32_t s = 0; s < n; s++) {
+            tokens[s] = b->ids[row->n_ctx_before + i];
+        }
+        status = kvass_decode_batch(b->batch, tokens, n, err);
+        for (int32_t s = 0; s < n && status == KVASS_OK; s++) {
+            status = kvass_sampler_pick(b->sampler, kvass_seq_logits(b->batch[s]), NULL, 0,
+                                        &tokens[s], err);
+        }
+    }
+    *seconds = cli_now() - start;
+    kvass_cache_usage usage;
+    kvass_context_get_usage(b->ctx[0], &usage);
+    row->kv_bytes = usage.bytes_used;
+    for (int32_t s = 1; s < n; s++) {
+        kvass_seq_close(&b->batch[s]);
+    }
+    return status;
+}
+
 /* One repetition of one row; *tok_s is set. */
 static kvass_status repeat(bench *b, bench_row *row, double *tok_s, kvass_error *err)
 {
@@ -97,6 +132,12 @@ static kvass_status repeat(bench *b, bench_row *row, double *tok_s, kvass_error 
     }
     if (status == KVASS_OK && row->mode == BENCH_PREFILL) {
         status = pick(b, i, err);
+    }
+    if (row->n_seqs > 1 && status == KVASS_OK) {
+        double seconds;
+        status = decode_together(b, row, &seconds, err);
+        *tok_s = (double)row->n_seqs * row->n_gen / seconds;
+        return status;
     }
     double n_tokens = row->n_ctx_before;
     if (row->mode != BENCH_PREFILL) {
@@ -147,7 +188,13 @@ static int add_rows(const bench_args *args, int32_t depth, bench_row *rows)
         int32_t n_gen = mode == BENCH_PREFILL                                    ? 0
                         : mode == BENCH_UNCACHED && args->n_gen > UNCACHED_STEPS ? UNCACHED_STEPS
                                                                                  : args->n_gen;
-        rows[n++] = (bench_row){.mode = (bench_mode)mode, .n_ctx_before = depth, .n_gen = n_gen};
+        int n_counts = mode == BENCH_CACHED ? args->n_counts : 1;
+        for (int i = 0; i < n_counts; i++) {
+            rows[n++] = (bench_row){.mode = (bench_mode)mode,
+                                    .n_ctx_before = depth,
+                                    .n_gen = n_gen,
+                                    .n_seqs = mode == BENCH_CACHED ? args->counts[i] : 1};
+        }
     }
     return n;
 }
@@ -175,7 +222,8 @@ int bench_measure(const bench_args *args, const kvass_model *model, bench_result
     kvass_error err = {0};
     bench b = {.args = args, .n_vocab = result->info.n_vocab};
     b.ids = calloc((size_t)args->opts.context.n_ctx, sizeof *b.ids);
-    result->rows = calloc((size_t)args->n_depths * BENCH_N_MODES, sizeof *result->rows);
+    size_t per_depth = BENCH_N_MODES - 1 + (size_t)args->n_counts;
+    result->rows = calloc((size_t)args->n_depths * per_depth, sizeof *result->rows);
     if (!b.ids || !result->rows) {
         free(b.ids);
         cli_say("out of memory for the measurements");

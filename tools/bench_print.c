@@ -15,14 +15,22 @@
 
 static const char in_the_time[] = "network and greedy pick; no tokenizing";
 
-static const bench_row *find_row(const bench_result *r, bench_mode mode, int32_t depth)
+/* of so many sequences together */
+static const bench_row *find_batch(const bench_result *r, bench_mode mode, int32_t depth,
+                                   int32_t n_seqs)
 {
     for (int i = 0; i < r->n_rows; i++) {
-        if (r->rows[i].mode == mode && r->rows[i].n_ctx_before == depth) {
-            return &r->rows[i];
+        const bench_row *row = &r->rows[i];
+        if (row->mode == mode && row->n_ctx_before == depth && row->n_seqs == n_seqs) {
+            return row;
         }
     }
     return NULL;
+}
+
+static const bench_row *find_row(const bench_result *r, bench_mode mode, int32_t depth)
+{
+    return find_batch(r, mode, depth, 1);
 }
 
 static double prefill_ms(const bench_row *row)
@@ -78,6 +86,29 @@ static void print_table(const bench_result *r)
     }
 }
 
+/* cached decoding of several sequences in one forward */
+static void print_batches(const bench_result *r)
+{
+    const bench_args *args = r->args;
+    if (!args->modes[BENCH_CACHED] || (args->n_counts == 1 && args->counts[0] == 1)) {
+        return;
+    }
+    (void)printf("\n| context | sequences | all tok/s | each tok/s | all / one |  kv KiB |\n"
+                 "|--------:|----------:|----------:|-----------:|----------:|--------:|\n");
+    for (int d = 0; d < args->n_depths; d++) {
+        const bench_row *one = find_row(r, BENCH_CACHED, args->depths[d]);
+        for (int i = 0; i < args->n_counts; i++) {
+            const bench_row *row = find_batch(r, BENCH_CACHED, args->depths[d], args->counts[i]);
+            (void)printf("| %7d | %9d |", (int)args->depths[d], (int)args->counts[i]);
+            print_cell(row->median, 4, "");
+            print_cell(row->median / row->n_seqs, 4, "");
+            print_cell(one ? row->median / one->median : NAN, 3, "x");
+            print_cell((double)row->kv_bytes / 1024, 3, "");
+            (void)printf("\n");
+        }
+    }
+}
+
 static void warn_of_noise(const bench_result *r)
 {
     if (r->args->opts.quiet) {
@@ -106,7 +137,7 @@ static void print_quoted(const char *text)
 
 static void print_csv(const bench_result *r)
 {
-    (void)printf("model,format,dtype,cpu,isa,threads,kv_type,mode,n_ctx_before,n_gen,reps,"
+    (void)printf("model,format,dtype,cpu,isa,threads,kv_type,mode,n_ctx_before,n_gen,n_seqs,reps,"
                  "tok_s_mean,tok_s_sd,tok_s_median,tok_s_p5,tok_s_p95,ms_per_token,ttft_ms,"
                  "kv_bytes,peak_rss_bytes,load_average,version,commit\n");
     for (int i = 0; i < r->n_rows; i++) {
@@ -114,11 +145,11 @@ static void print_csv(const bench_result *r)
         print_quoted(r->info.path);
         (void)printf(",%s,%s,", r->info.format, r->dtype);
         print_quoted(r->cpu);
-        (void)printf(",%s,%d,%s,%s,%d,%d,%d,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,", r->isa,
+        (void)printf(",%s,%d,%s,%s,%d,%d,%d,%d,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,", r->isa,
                      (int)r->n_threads, kvass_store_name(r->args->opts.context.store),
                      bench_mode_name(row->mode), (int)row->n_ctx_before, (int)row->n_gen,
-                     row->n_reps, row->mean, row->sd, row->median, row->p5, row->p95,
-                     row->ms_per_token);
+                     (int)row->n_seqs, row->n_reps, row->mean, row->sd, row->median, row->p5,
+                     row->p95, row->ms_per_token);
         if (row->mode == BENCH_PREFILL) {
             (void)printf("%.6g", prefill_ms(row));
         }
@@ -148,12 +179,12 @@ static json_t *row_document(const bench_row *row)
     for (int i = 0; samples && i < row->n_reps; i++) {
         (void)json_array_append_new(samples, cli_json_real(row->tok_s[i], 3));
     }
-    return json_pack("{s:s, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "mode",
-                     bench_mode_name(row->mode), "n_ctx_before", (int)row->n_ctx_before, "n_gen",
-                     (int)row->n_gen, "reps", row->n_reps, "tok_s_mean",
-                     cli_json_real(row->mean, 3), "tok_s_sd", cli_json_real(row->sd, 3),
-                     "tok_s_median", cli_json_real(row->median, 3), "tok_s_p5",
-                     cli_json_real(row->p5, 3), "tok_s_p95", cli_json_real(row->p95, 3),
+    return json_pack("{s:s, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o}",
+                     "mode", bench_mode_name(row->mode), "n_ctx_before", (int)row->n_ctx_before,
+                     "n_gen", (int)row->n_gen, "n_seqs", (int)row->n_seqs, "reps", row->n_reps,
+                     "tok_s_mean", cli_json_real(row->mean, 3), "tok_s_sd",
+                     cli_json_real(row->sd, 3), "tok_s_median", cli_json_real(row->median, 3),
+                     "tok_s_p5", cli_json_real(row->p5, 3), "tok_s_p95", cli_json_real(row->p95, 3),
                      "ms_per_token", cli_json_real(row->ms_per_token, 6), "ttft_ms",
                      row->mode == BENCH_PREFILL ? cli_json_real(prefill_ms(row), 4) : json_null(),
                      "kv_bytes", (json_int_t)row->kv_bytes, "samples_tok_s", samples);
@@ -207,6 +238,7 @@ int bench_print(const bench_result *result)
     switch (result->args->format) {
     case BENCH_MD:
         print_table(result);
+        print_batches(result);
         break;
     case BENCH_CSV:
         print_csv(result);

@@ -249,6 +249,7 @@ const char help_bench[] =
     "      --depth LIST     tokens in the context: 400, 64-512*2, 100-400+100, ...\n"
     "      --mode LIST      of prefill, cached, uncached (default: all)\n"
     "  -n N                 tokens decoded in each repetition (default 32)\n"
+    "      --seqs LIST      sequences that cached decoding takes together: 1,2,4,8\n"
     "      --reps N         repetitions (default 5)\n"
     "      --warmup N       repetitions before them (default 1)\n"
     "  -o FORMAT            md (default), csv, json or jsonl\n"
@@ -269,5 +270,6 @@ const char details_bench[] =
     "Inside the time are the network and a greedy pick from the logits, no\n"
     "tokenizing. Modes take turns within each repetition. Uncached decoding is timed\n"
     "over at most 4 tokens a repetition, for each costs as much as a prefill of all\n"
-    "before it. The table shows medians; json has every repetition.\n"
+    "before it. The table shows medians; json has every repetition. --seqs: tokens a\n"
+    "second are those of all sequences; none shares a page with another.\n"
     "A warning on stderr names what varied by more than 5 %.\n";

@@ -26,6 +26,17 @@ for line in open(sys.argv[1]): assert json.loads(line)["schema_version"] == 1' "
 expect 0 "${k[@]}" --depth 5
 [ "$(grep -c '^|' "$out")" -eq 3 ] || fail "table: $(cat "$out")"
 
+# several sequences in one forward
+expect 0 "${k[@]}" --depth 0,5 --seqs 1,2,4 --mode prefill,cached -o json
+json '[r["n_seqs"] for r in d["rows"] if r["mode"] == "cached"] == 2 * [1, 2, 4]' \
+    'all(r["n_seqs"] == 1 for r in d["rows"] if r["mode"] == "prefill")' \
+    'all(r["kv_bytes"] == r["n_seqs"] * d["rows"][0]["kv_bytes"] for r in d["rows"]
+    if r["mode"] == "cached")'
+expect 0 "${k[@]}" --depth 5 --seqs 1,3
+[ "$(grep -c '^|' "$out")" -eq 7 ] || fail "tables: $(cat "$out")"
+expect 2 "${k[@]}" --seqs 0
+says "--seqs"
+
 # lists of depths
 expect 0 "${k[@]}" --mode cached --depth 0-8*2,10-20+5,3 -o json
 json '[r["n_ctx_before"] for r in d["rows"]] == [0, 1, 2, 4, 8, 10, 15, 20, 3]'

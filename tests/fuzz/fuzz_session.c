@@ -13,8 +13,8 @@ enum {
     MAX_BYTES = 1 << 16,
     FINGERPRINT_AT = 24,
     SIZE_AT = 16,
-    COUNTS_AT = 108,
-    HEADER_BYTES = 116
+    COUNTS_AT = 116,
+    HEADER_BYTES = 124
 };
 
 static const kvass_model *tiny_model(bool own_family)
@@ -50,7 +50,7 @@ static void mend(const kvass_model *model, unsigned char *file, size_t n)
     if (counts[0] < 0 || (size_t)counts[0] > n / 4 || counts[1] < 0 || counts[1] > 1) {
         return;
     }
-    size_t end = HEADER_BYTES + 12 * (size_t)info.n_layers +
+    size_t end = HEADER_BYTES + 16 * (size_t)info.n_layers +
                  4 * ((size_t)counts[0] + (size_t)counts[1] * (size_t)info.n_vocab);
     if (end + 16 <= n) {
         put_u64(file + end, kvass_hash_of(file, end, 0));
