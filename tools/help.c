@@ -3,7 +3,7 @@
 #include "tools/help.h"
 
 #define MODEL_HELP                                                                                 \
-    "  -m MODEL             a folder, .safetensors, .index.json, .gguf or .bin\n"                \
+    "  -m MODEL             a folder, .safetensors, .index.json, .gguf or .bin\n"                  \
     "      --tokenizer PATH tokenizer, when it is not beside the model\n"                          \
     "      --mmap           map the weights instead of reading them\n"                             \
     "  -q, -v               say less, say more\n"
@@ -233,12 +233,12 @@ const char details_eval[] =
     "\n"
     "--json prints policy, k_type, v_type, path, select, window, sinks, positions,\n"
     "share, n_ctx, budget, bytes_reserved, bytes_used, bytes_touched,\n"
-    "bytes_per_token, index_bytes, cold_bytes, tokens_seen, tokens_scored,\n"
-    "bits_per_byte, bytes_scored, ppl, ppl_ratio, kld_mean, kld_p99, kld_max,\n"
-    "kld_floor, same_top, prefill_tok_s, decode_tok_s, decode_p50_ms, decode_p99_ms,\n"
-    "recomputed_tokens, evicted_tokens, pages_touched, pages_read, threads, seed,\n"
-    "model_fingerprint, needle_kept, and stream, needle and recall when asked for;\n"
-    "null where a run measures none.\n";
+    "bytes_per_token, index_bytes, tail_bytes, cold_bytes, tokens_seen,\n"
+    "tokens_scored, bits_per_byte, bytes_scored, ppl, ppl_ratio, kld_mean, kld_p99,\n"
+    "kld_max, kld_floor, same_top, prefill_tok_s, decode_tok_s, decode_p50_ms,\n"
+    "decode_p99_ms, recomputed_tokens, evicted_tokens, pages_touched, pages_read,\n"
+    "threads, seed, model_fingerprint, needle_kept, and stream, needle and recall\n"
+    "when asked for; null where a run measures none.\n";
 
 const char help_bench[] =
     "usage: kvass bench [OPTION...]\n"
