@@ -344,7 +344,9 @@ KVASS_API const int32_t *kvass_seq_tokens(const kvass_seq *seq);
 /* Begin as a closed sequence did: whole pages of tokens[n_tokens], which the caller is about to
  * append to a new sequence, are shared with it instead of being run again. The first *n_reused of
  * them are then part of seq; the others, at least one, are still to be appended. None are reused
- * when no remembered sequence begins with them, or when its window has let go what is needed.
+ * when no remembered sequence begins with them, or when its window, or the exact tail of a
+ * quantized store, has let go what is needed. The rows are those of the closed sequence: with
+ * select topk a row that was decoded there is as decoding made it.
  * Needs n_reuse > 0. INVALID when seq holds more than the context's prefix, CONTEXT_FULL. */
 KVASS_API kvass_status kvass_seq_reuse(kvass_seq *seq, const int32_t *tokens, int32_t n_tokens,
                                        int32_t *n_reused, kvass_error *err);
