@@ -52,4 +52,14 @@ terminal "$KVASS" detokenize -m "$model" "${ids[@]}" || fail "exit code $?"
 grep -q "$(printf '\033')" "$out" && fail "detokenize let an escape sequence through"
 expect 0 "$KVASS" detokenize -m "$model" "${ids[@]}"
 [ "$(cat "$out")" = "$hostile" ] || fail "a file does not get the bytes"
+
+# eval shows how far it is, on a line of its own that goes away; not with -q, not in a pipe
+printf 'Once upon a time there was a fox. %.0s' 1 2 3 4 5 >"$work/foxes"
+terminal "$KVASS" eval -m "$model" -t 1 -f "$work/foxes" || fail "exit code $?"
+grep -q "$(printf '\rscored: [0-9]* of [0-9]* .*\r *\rtext ')" "$out" ||
+    fail "no progress: $(head -c 300 "$out")"
+terminal "$KVASS" eval -q -m "$model" -t 1 -f "$work/foxes" || fail "exit code $?"
+grep -q "scored:" "$out" && fail "-q: $(head -c 300 "$out")"
+expect 0 "$KVASS" eval -m "$model" -t 1 -f "$work/foxes"
+[ ! -s "$err" ] || fail "in a pipe: $(cat "$err")"
 finish
