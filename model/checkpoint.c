@@ -196,7 +196,8 @@ static kvass_status refuse(const char *path, const char *found, kvass_error *err
     return kvass_fail(
         err, KVASS_UNSUPPORTED, "CHECKPOINT_KIND",
         "%s: expected a folder with config.json and model.safetensors, a "
-        ".safetensors file, a model.safetensors.index.json, a .gguf or a llama2.c .bin, "
+        ".safetensors file, a model.safetensors.index.json, a .gguf, a PyTorch file (since 1.6) or "
+        "a llama2.c .bin, "
         "found "
         "%s",
         path, found);
@@ -224,6 +225,8 @@ static kvass_status sniff_file(const char *path, read_fn *reader, kvass_error *e
         *reader = kvass_safetensors_index_read;
     } else if (strcmp(like, "a safetensors file") == 0) {
         *reader = kvass_safetensors_read;
+    } else if (strcmp(like, "a zip archive (PyTorch?)") == 0) {
+        *reader = kvass_torch_read;
     } else if (strcmp(like, "a GGUF file") == 0) {
         *reader = kvass_gguf_read;
     } else if (strcmp(like, KVASS_LOOKS_UNKNOWN) != 0) {
@@ -241,8 +244,9 @@ static kvass_status sniff_file(const char *path, read_fn *reader, kvass_error *e
 /* What in a folder is read, most wanted first, and what else people keep there. */
 static kvass_status sniff_folder(const char *path, char **file, kvass_error *err)
 {
-    static const char *const readable[] = {"model.safetensors", "model.safetensors.index.json"};
-    static const char *const others[] = {"pytorch_model.bin",   "pytorch_model.bin.index.json",
+    static const char *const readable[] = {"model.safetensors", "model.safetensors.index.json",
+                                           "pytorch_model.bin", "ckpt.pt"};
+    static const char *const others[] = {"pytorch_model.bin.index.json",
                                          "consolidated.00.pth", "tf_model.h5",
                                          "flax_model.msgpack",  "adapter_model.safetensors"};
     for (size_t i = 0; i < sizeof readable / sizeof *readable; i++) {

@@ -70,6 +70,7 @@ kvass_status kvass_safetensors_read(kvass_checkpoint *ckpt, const char *path, kv
 kvass_status kvass_safetensors_index_read(kvass_checkpoint *ckpt, const char *path,
                                           kvass_error *err);
 kvass_status kvass_llama2c_read(kvass_checkpoint *ckpt, const char *path, kvass_error *err);
+kvass_status kvass_torch_read(kvass_checkpoint *ckpt, const char *path, kvass_error *err);
 kvass_status kvass_gguf_read(kvass_checkpoint *ckpt, const char *path, kvass_error *err);
 
 /* Whether a file of `size` bytes that starts with head[n_bytes] is a llama2.c v0 file: that format

@@ -2,7 +2,7 @@
 
 # What building and testing need. libc6-dev is only recommended by gcc, so it is named.
 packages="meson ninja-build gcc libc6-dev pkg-config libopenblas-openmp-dev libstb-dev \
-libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libcmocka-dev"
+libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libzip-dev libcmocka-dev"
 
 is_installed() {
     [ "$(dpkg-query -W -f='${Status}' "$1" 2>/dev/null)" = "install ok installed" ]

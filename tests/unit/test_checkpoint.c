@@ -17,7 +17,6 @@ static void other_files_are_refused_by_what_they_are(void **state)
         {"<!DOCTYPE html><html>", 21, "found a saved web page"},
         {"\n\n  <html lang=\"en\">", 20, "found a saved web page"},
         {"version https://git-lfs.github.com/spec/v1\noid", 46, "found a Git LFS pointer"},
-        {"PK\3\4\0\0\0\0\0\0", 10, "found a zip archive (PyTorch?)"},
         {"\x80\2}q\1.", 6, "found a Python pickle"},
         {"\x1f\x8b\x08\0", 4, "found a gzip file"},
         {"\x89HDF\r\n", 6, "found an HDF5 file"},
@@ -52,8 +51,12 @@ static void folders_are_searched(void **state)
 {
     const folder *f = *state;
     expect_refused(f->path, "CHECKPOINT_KIND", "found a folder with none of them");
-    write_text(f, "pytorch_model.bin", "PK");
-    expect_refused(f->path, "CHECKPOINT_KIND", "found only pytorch_model.bin");
+    write_text(f, "tf_model.h5", "x");
+    expect_refused(f->path, "CHECKPOINT_KIND", "found only tf_model.h5");
+    write_text(f, "ckpt.pt", "PK\3\4");
+    expect_refused(f->path, "ZIP", "ckpt.pt: its directory: expected a zip archive in order");
+    write_text(f, "pytorch_model.bin", "PK\3\4");
+    expect_refused(f->path, "ZIP", "pytorch_model.bin: its directory");
     write_text(f, "model.safetensors.index.json", "{}");
     expect_refused(f->path, "INDEX_JSON", "model.safetensors.index.json");
     write_text(f, "model.safetensors", "12345");
