@@ -73,7 +73,7 @@ static row_runs runs_of(const binder *b, const kvass_slot *slot, int32_t part, i
                         int32_t n_out)
 {
     int32_t head_dim = b->model->config.head_dim;
-    if (slot->parts->layout == KVASS_LAYOUT_INTERLEAVED) {
+    if (slot->layout == KVASS_LAYOUT_INTERLEAVED) {
         return (row_runs){part * head_dim, head_dim, slot->n_parts * head_dim};
     }
     return (row_runs){row, n_out, n_out};
@@ -185,7 +185,7 @@ static kvass_status bind_norm_part(binder *b, const kvass_slot *slot, const kvas
 static kvass_status bind_norm(binder *b, const kvass_slot *slot, kvass_error *err)
 {
     kvass_norm *norm = field_of(b, slot, 0);
-    float offset = b->model->config.norm_offset;
+    float offset = b->model->ckpt->laid_out ? 0 : b->model->config.norm_offset;
     kvass_status status = bind_norm_part(b, slot, slot->weight, offset, &norm->w, err);
     if (status == KVASS_OK && slot->bias) {
         status = bind_norm_part(b, slot, slot->bias, 0, &norm->b, err);
@@ -223,7 +223,7 @@ static kvass_status bind_slot(binder *b, const kvass_slot *slot, kvass_error *er
     if (first->kind == KVASS_KIND_NORM) {
         return bind_norm(b, slot, err);
     }
-    bool transposed = slot->parts->layout == KVASS_LAYOUT_TRANSPOSED;
+    bool transposed = slot->layout == KVASS_LAYOUT_TRANSPOSED;
     kvass_relay_part columns[MAX_PARTS];
     int32_t n_in = kvass_size_of(config, first->n_in), row = 0;
     kvass_status status = KVASS_OK;

@@ -38,6 +38,9 @@ typedef struct kvass_checkpoint {
     char *generation_path;
     bool rope_pairs;  /* wq, wk rows are laid out for rotating neighbours (2i, 2i+1), as llama2.c
                        * exports them; bind.c reorders them to "rotate half" */
+    bool laid_out;    /* matrices lie in rows, parts of a fused one after each other and norms
+                       * whole, whatever the family says of its own files; and every tensor has a
+                       * use: one without is refused. As GGUF files are */
     int32_t q8_group; /* not 0: a q8_f32 tensor lies in the file as int8[n], then f32[n / q8_group];
                        * a multiple of KVASS_QBLOCK that divides every row */
     char **warnings;  /* warnings[n_warnings]: odd but harmless, as sentences */

@@ -6,6 +6,7 @@
 #include "model/gguf.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +15,50 @@
 
 enum { NAME_BYTES = 256, TAIL_BYTES = 20 /* of "-00001-of-00002.gguf" */ };
 
+static const char *const factor_names[KVASS_GGUF_N_FACTORS] = {
+    "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"};
+
+/* Read a tensor that belongs to the configuration. */
+static kvass_status read_factors(const kvass_checkpoint *ckpt, const kvass_gguf_tensor *t,
+                                 const char *name, kvass_gguf_factors *out, kvass_error *err)
+{
+    const kvass_file *file = &ckpt->files[ckpt->n_files - 1];
+    if (t->type->dtype != KVASS_DTYPE_F32 || t->n_dims != 1 ||
+        t->dims[0] > KVASS_GGUF_MAX_FACTORS) {
+        return kvass_fail(err, KVASS_UNSUPPORTED, "ROPE_SCALING",
+                          "%s: tensor \"%s\": expected at most %d F32 numbers, found %" PRId64
+                          " of type %s in %d dimensions",
+                          file->path, name, KVASS_GGUF_MAX_FACTORS, t->dims[0], t->type->name,
+                          t->n_dims);
+    }
+    unsigned char bytes[KVASS_GGUF_MAX_FACTORS * sizeof(float)];
+    kvass_status status = kvass_file_read(file, t->offset, bytes, (size_t)t->n_bytes, err);
+    kvass_reader r = {bytes, (size_t)t->n_bytes, 0};
+    out->n = status == KVASS_OK ? (int32_t)t->dims[0] : 0;
+    for (int32_t i = 0; i < out->n; i++) {
+        (void)kvass_reader_f32(&r, &out->values[i]);
+        if (!isfinite(out->values[i])) {
+            return kvass_fail(err, KVASS_FORMAT, "ROPE_SCALING",
+                              "%s: tensor \"%s\": number %d: expected a finite one", file->path,
+                              name, i);
+        }
+    }
+    return status;
+}
+
+/* Which of factor_names this is, or KVASS_GGUF_N_FACTORS. */
+static int factors_of(const char *name)
+{
+    int i = 0;
+    while (i < KVASS_GGUF_N_FACTORS && strcmp(name, factor_names[i]) != 0) {
+        i++;
+    }
+    return i;
+}
+
 static kvass_status add_tensors(kvass_checkpoint *ckpt, const kvass_gguf *g,
-                                const kvass_gguf_arch *arch, kvass_error *err)
+                                const kvass_gguf_arch *arch, kvass_gguf_factors *factors,
+                                kvass_error *err)
 {
     kvass_status status = KVASS_OK;
     for (uint32_t i = 0; i < g->n_tensors && status == KVASS_OK; i++) {
@@ -23,6 +66,11 @@ static kvass_status add_tensors(kvass_checkpoint *ckpt, const kvass_gguf *g,
         char stored[NAME_BYTES], name[NAME_BYTES];
         (void)snprintf(stored, sizeof stored, "%.*s", (int)from->n_name,
                        (const char *)g->bytes + from->name_at);
+        int which = factors_of(stored);
+        if (which < KVASS_GGUF_N_FACTORS) {
+            status = read_factors(ckpt, from, stored, &factors[which], err);
+            continue;
+        }
         kvass_gguf_rename(arch, stored, name, sizeof name);
         kvass_tensor t = {.name = name,
                           .dtype = from->type->dtype,
@@ -87,7 +135,8 @@ static bool is_part(const char *path, int64_t no, int64_t count)
 
 /* The parts after the first, whose header is g; they lie beside it. */
 static kvass_status add_parts(kvass_checkpoint *ckpt, const char *path, const kvass_gguf *g,
-                              const kvass_gguf_arch *arch, int64_t count, kvass_error *err)
+                              const kvass_gguf_arch *arch, kvass_gguf_factors *factors,
+                              int64_t count, kvass_error *err)
 {
     size_t n = strlen(path);
     char *part = malloc(n + 1);
@@ -109,17 +158,21 @@ static kvass_status add_parts(kvass_checkpoint *ckpt, const char *path, const kv
                                 int_or(other, "split.count", -1));
         }
         if (status == KVASS_OK) {
-            status = add_tensors(ckpt, other, arch, err);
+            status = add_tensors(ckpt, other, arch, factors, err);
         }
         kvass_gguf_close(&other);
     }
     free(part);
-    int64_t n_tensors = int_or(g, "split.tensors.count", ckpt->n_tensors);
-    if (status == KVASS_OK && n_tensors != ckpt->n_tensors) {
+    int32_t n_found = ckpt->n_tensors;
+    for (int i = 0; i < KVASS_GGUF_N_FACTORS; i++) {
+        n_found += factors[i].n > 0;
+    }
+    int64_t n_tensors = int_or(g, "split.tensors.count", n_found);
+    if (status == KVASS_OK && n_tensors != n_found) {
         status = kvass_fail(err, KVASS_FORMAT, "GGUF_SPLIT",
                             "%s: \"split.tensors.count\": expected %d, which the parts have "
                             "together, found %" PRId64,
-                            path, ckpt->n_tensors, n_tensors);
+                            path, n_found, n_tensors);
     }
     return status;
 }
@@ -153,6 +206,7 @@ kvass_status kvass_gguf_read(kvass_checkpoint *ckpt, const char *path, kvass_err
     static const char *const formats[] = {"GGUF v2", "GGUF v3"};
     kvass_gguf *g = NULL;
     const kvass_gguf_arch *arch = NULL;
+    kvass_gguf_factors factors[KVASS_GGUF_N_FACTORS] = {0};
     int64_t count = 1;
     kvass_status status = open_part(ckpt, path, &g, err);
     if (status == KVASS_OK) {
@@ -161,19 +215,20 @@ kvass_status kvass_gguf_read(kvass_checkpoint *ckpt, const char *path, kvass_err
     }
     if (status == KVASS_OK) {
         ckpt->rope_pairs = arch->rope_pairs;
+        ckpt->laid_out = true;
         status = check_split(path, g, &count, err);
     }
     if (status == KVASS_OK) {
-        status = add_tensors(ckpt, g, arch, err);
+        status = add_tensors(ckpt, g, arch, factors, err);
     }
     if (status == KVASS_OK && count > 1) {
-        status = add_parts(ckpt, path, g, arch, count, err);
+        status = add_parts(ckpt, path, g, arch, factors, count, err);
     }
     if (status == KVASS_OK) {
         status = kvass_checkpoint_seal(ckpt, err);
     }
     if (status == KVASS_OK) {
-        status = kvass_gguf_make_config(ckpt, g, arch, err);
+        status = kvass_gguf_make_config(ckpt, g, arch, factors, err);
     }
     kvass_gguf_close(&g);
     return status;

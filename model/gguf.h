@@ -31,9 +31,9 @@ typedef struct kvass_gguf_arch {
     bool rope_pairs;              /* wq, wk rows were reordered to rotate neighbours */
     const kvass_gguf_name *names; /* before the common ones, NULL-terminated; or NULL */
     const kvass_gguf_key *keys;   /* the same */
-    /* What is the same in all files of this architecture and so stands in none; or NULL. false: out
-     * of memory. */
-    bool (*constants)(const kvass_gguf *gguf, kvass_json *config);
+    /* What follows from the rest of the configuration and stands in no file; or NULL. false: out of
+     * memory. */
+    bool (*complete)(kvass_json *config);
 } kvass_gguf_arch;
 
 /* The architecture of a file. UNSUPPORTED (FAMILY) names what was seen and what is known. */
@@ -45,9 +45,26 @@ void kvass_gguf_rename(const kvass_gguf_arch *arch, const char *name, char *out,
 
 extern const kvass_gguf_key kvass_gguf_common_keys[];
 
+/* Tensors that belong to the configuration: factors of the rotation's frequencies. */
+typedef enum kvass_gguf_factors_kind {
+    KVASS_GGUF_ROPE_FREQS,
+    KVASS_GGUF_ROPE_LONG,
+    KVASS_GGUF_ROPE_SHORT,
+    KVASS_GGUF_N_FACTORS
+} kvass_gguf_factors_kind;
+
+enum { KVASS_GGUF_MAX_FACTORS = 512 };
+
+typedef struct kvass_gguf_factors {
+    int32_t n; /* 0: the file has no such tensor */
+    float values[KVASS_GGUF_MAX_FACTORS];
+} kvass_gguf_factors;
+
 /* ckpt->config from the metadata; the tensors are there already. FORMAT (CONFIG_TYPE,
  * CONFIG_MISSING), UNSUPPORTED, NOMEM. */
 kvass_status kvass_gguf_make_config(kvass_checkpoint *ckpt, const kvass_gguf *gguf,
-                                    const kvass_gguf_arch *arch, kvass_error *err);
+                                    const kvass_gguf_arch *arch,
+                                    const kvass_gguf_factors factors[KVASS_GGUF_N_FACTORS],
+                                    kvass_error *err);
 
 #endif

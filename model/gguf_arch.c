@@ -40,6 +40,47 @@ static const kvass_gguf_name gpt2_names[] = {
     {NULL, NULL},
 };
 
+static const kvass_gguf_name gpt_neox_names[] = {
+    {"token_embd", "gpt_neox.embed_in"},
+    {"output_norm", "gpt_neox.final_layer_norm"},
+    {"output", "embed_out"},
+    {"blk.%d.attn_norm", "gpt_neox.layers.%d.input_layernorm"},
+    {"blk.%d.attn_qkv", "gpt_neox.layers.%d.attention.query_key_value"},
+    {"blk.%d.attn_output", "gpt_neox.layers.%d.attention.dense"},
+    {"blk.%d.ffn_norm", "gpt_neox.layers.%d.post_attention_layernorm"},
+    {"blk.%d.ffn_up", "gpt_neox.layers.%d.mlp.dense_h_to_4h"},
+    {"blk.%d.ffn_down", "gpt_neox.layers.%d.mlp.dense_4h_to_h"},
+    {NULL, NULL},
+};
+
+/* Norms after a branch; what the common table calls post_attention_layernorm stands before. */
+static const kvass_gguf_name gemma2_names[] = {
+    {"blk.%d.post_attention_norm", "model.layers.%d.post_attention_layernorm"},
+    {"blk.%d.ffn_norm", "model.layers.%d.pre_feedforward_layernorm"},
+    {"blk.%d.post_ffw_norm", "model.layers.%d.post_feedforward_layernorm"},
+    {NULL, NULL},
+};
+
+static const kvass_gguf_name phi2_names[] = {
+    {"output_norm", "model.final_layernorm"},
+    {"blk.%d.attn_output", "model.layers.%d.self_attn.dense"},
+    {"blk.%d.ffn_up", "model.layers.%d.mlp.fc1"},
+    {"blk.%d.ffn_down", "model.layers.%d.mlp.fc2"},
+    {NULL, NULL},
+};
+
+static const kvass_gguf_name phi3_names[] = {
+    {"blk.%d.attn_qkv", "model.layers.%d.self_attn.qkv_proj"},
+    {"blk.%d.ffn_up", "model.layers.%d.mlp.gate_up_proj"},
+    {NULL, NULL},
+};
+
+static const kvass_gguf_name starcoder2_names[] = {
+    {"blk.%d.ffn_up", "model.layers.%d.mlp.c_fc"},
+    {"blk.%d.ffn_down", "model.layers.%d.mlp.c_proj"},
+    {NULL, NULL},
+};
+
 /* ---- keys of the configuration --------------------------------------------------------------- */
 
 #define INT(gguf, key)                                                                             \
@@ -75,11 +116,97 @@ static const kvass_gguf_key gpt2_keys[] = {
     {NULL, NULL, KVASS_GGUF_KEY_INT},
 };
 
+static const kvass_gguf_key gemma2_keys[] = {
+    REAL("attn_logit_softcapping", "attn_logit_softcapping"),
+    REAL("final_logit_softcapping", "final_logit_softcapping"),
+    INT("attention.sliding_window_pattern", "sliding_window_pattern"),
+    {NULL, NULL, KVASS_GGUF_KEY_INT},
+};
+
+static const kvass_gguf_key granite_keys[] = {
+    REAL("attention.scale", "attention_multiplier"),
+    REAL("embedding_scale", "embedding_multiplier"),
+    REAL("residual_scale", "residual_multiplier"),
+    REAL("logit_scale", "logits_scaling"),
+    {NULL, NULL, KVASS_GGUF_KEY_INT},
+};
+
+static const kvass_gguf_key parallel_keys[] = {
+    {"use_parallel_residual", "use_parallel_residual", KVASS_GGUF_KEY_BOOL},
+    {NULL, NULL, KVASS_GGUF_KEY_INT},
+};
+
+static const kvass_gguf_key starcoder2_keys[] = {
+    REAL("attention.layer_norm_epsilon", "norm_epsilon"),
+    {NULL, NULL, KVASS_GGUF_KEY_INT},
+};
+
+/* ---- what stands in no file ------------------------------------------------------------------ */
+
+static int64_t int_of(const kvass_json *config, const char *key)
+{
+    int64_t value = 0;
+    (void)kvass_json_as_int(kvass_json_get(config, key), &value);
+    return value;
+}
+
+/* Mistral is written as a llama; a window tells it apart. */
+static bool complete_llama(kvass_json *config)
+{
+    return int_of(config, "sliding_window") < 1 ||
+           kvass_json_set_string(config, "model_type", "mistral");
+}
+
+/* Scores are scaled by the size of a head; in the largest model of each generation, which alone has
+ * so many layers, by dim over heads. */
+static bool complete_gemma(kvass_json *config, int64_t n_layers)
+{
+    int64_t scalar = int_of(config, "head_dim"), n_heads = int_of(config, "num_attention_heads");
+    if (int_of(config, "num_hidden_layers") == n_layers && n_heads > 0) {
+        scalar = int_of(config, "hidden_size") / n_heads;
+    }
+    return kvass_json_set_int(config, "query_pre_attn_scalar", scalar);
+}
+
+static bool complete_gemma2(kvass_json *config)
+{
+    return complete_gemma(config, 46);
+}
+
+static bool complete_gemma3(kvass_json *config)
+{
+    return complete_gemma(config, 62);
+}
+
 /* ---- architectures --------------------------------------------------------------------------- */
 
 static const kvass_gguf_arch archs[] = {
+    {.arch = "gemma", .model_type = "gemma"},
+    {.arch = "gemma2",
+     .model_type = "gemma2",
+     .names = gemma2_names,
+     .keys = gemma2_keys,
+     .complete = complete_gemma2},
+    {.arch = "gemma3",
+     .model_type = "gemma3_text",
+     .names = gemma2_names,
+     .keys = gemma2_keys,
+     .complete = complete_gemma3},
     {.arch = "gpt2", .model_type = "gpt2", .names = gpt2_names, .keys = gpt2_keys},
-    {.arch = "llama", .model_type = "llama", .rope_pairs = true},
+    {.arch = "gptneox", .model_type = "gpt_neox", .names = gpt_neox_names, .keys = parallel_keys},
+    {.arch = "granite", .model_type = "granite", .rope_pairs = true, .keys = granite_keys},
+    {.arch = "llama", .model_type = "llama", .rope_pairs = true, .complete = complete_llama},
+    {.arch = "olmo2", .model_type = "olmo2", .names = gemma2_names},
+    {.arch = "phi2", .model_type = "phi", .names = phi2_names},
+    {.arch = "phi3", .model_type = "phi3", .names = phi3_names},
+    {.arch = "qwen2", .model_type = "qwen2"},
+    {.arch = "qwen3", .model_type = "qwen3"},
+    {.arch = "smollm3", .model_type = "smollm3", .rope_pairs = true},
+    {.arch = "stablelm", .model_type = "stablelm", .keys = parallel_keys},
+    {.arch = "starcoder2",
+     .model_type = "starcoder2",
+     .names = starcoder2_names,
+     .keys = starcoder2_keys},
 };
 
 enum { N_ARCHS = sizeof archs / sizeof *archs };

@@ -12,6 +12,7 @@ typedef struct making {
     kvass_checkpoint *ckpt;
     const kvass_gguf *g;
     const kvass_gguf_arch *arch;
+    const kvass_gguf_factors *factors; /* [KVASS_GGUF_N_FACTORS] */
     kvass_json *config;
     kvass_error *err;
 } making;
@@ -146,34 +147,72 @@ static kvass_status take_vocab(const making *m)
     return set ? KVASS_OK : nomem(m);
 }
 
+/* Heads as the file means them where it says nothing; a family's own defaults are config.json's. */
+static kvass_status fill_heads(const making *m)
+{
+    int64_t n_heads = 0, dim = 0;
+    bool set = true;
+    (void)kvass_json_as_int(kvass_json_get(m->config, "num_attention_heads"), &n_heads);
+    (void)kvass_json_as_int(kvass_json_get(m->config, "hidden_size"), &dim);
+    if (n_heads < 1) {
+        return KVASS_OK; /* the family says what is missing */
+    }
+    if (!kvass_json_get(m->config, "num_key_value_heads")) {
+        set = kvass_json_set_int(m->config, "num_key_value_heads", n_heads);
+    }
+    if (set && !kvass_json_get(m->config, "head_dim") && dim % n_heads == 0) {
+        set = kvass_json_set_int(m->config, "head_dim", dim / n_heads);
+    }
+    return set ? KVASS_OK : nomem(m);
+}
+
+/* Which linear maps have biases, under all names that families have for it. */
+static kvass_status take_biases(const making *m)
+{
+    static const struct {
+        const char *tensors[2], *keys[3];
+    } flags[] = {
+        {{"blk.0.attn_q.bias", "blk.0.attn_qkv.bias"},
+         {"attention_bias", "use_qkv_bias", "use_bias"}},
+        {{"blk.0.ffn_up.bias", "blk.0.ffn_down.bias"}, {"mlp_bias", NULL, NULL}},
+    };
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        bool there = false;
+        for (size_t t = 0; t < 2; t++) {
+            char name[128];
+            kvass_gguf_rename(m->arch, flags[i].tensors[t], name, sizeof name);
+            there = there || kvass_checkpoint_find(m->ckpt, name);
+        }
+        for (size_t k = 0; k < 3 && flags[i].keys[k]; k++) {
+            if (!kvass_json_set_bool(m->config, flags[i].keys[k], there)) {
+                return nomem(m);
+            }
+        }
+    }
+    return KVASS_OK;
+}
+
 /* ---- rotation -------------------------------------------------------------------------------- */
 
 /* How many values of a head turn, as config.json says it: a share of the head. */
 static kvass_status take_rotated(const making *m)
 {
     char name[128];
-    int64_t n_rot = 0, head_dim = 0, dim = 0, n_heads = 0;
+    int64_t head_dim = 0, n_rot;
+    (void)kvass_json_as_int(kvass_json_get(m->config, "head_dim"), &head_dim);
+    n_rot = head_dim;
     const kvass_gguf_value *value = lookup(m, "rope.dimension_count", name, sizeof name);
-    if (!value) {
-        return KVASS_OK;
+    if (value) {
+        kvass_status status = take_int(m, name, value, &n_rot);
+        if (status != KVASS_OK) {
+            return status;
+        }
     }
-    kvass_status status = take_int(m, name, value, &n_rot);
-    if (status != KVASS_OK) {
-        return status;
-    }
-    value = lookup(m, "attention.key_length", name, sizeof name);
-    if (!kvass_gguf_as_int(m->g, value, 0, &head_dim)) {
-        value = lookup(m, "attention.head_count", name, sizeof name);
-        (void)kvass_gguf_as_int(m->g, value, 0, &n_heads);
-        value = lookup(m, "embedding_length", name, sizeof name);
-        (void)kvass_gguf_as_int(m->g, value, 0, &dim);
-        head_dim = n_heads > 0 ? dim / n_heads : 0;
-    }
-    if (head_dim < 1 || n_rot == head_dim) {
-        return KVASS_OK; /* the family refuses dimensions that do not fit */
+    if (head_dim < 1) {
+        return KVASS_OK; /* the family refuses heads that do not fit */
     }
     /* a quarter more, so that rounding down the product gives n_rot again */
-    double share = ((double)n_rot + 0.25) / (double)head_dim;
+    double share = n_rot == head_dim ? 1 : ((double)n_rot + 0.25) / (double)head_dim;
     return kvass_json_set_real(m->config, "partial_rotary_factor", share) ? KVASS_OK : nomem(m);
 }
 
@@ -182,43 +221,99 @@ static const kvass_gguf_key scaling_keys[] = {
     {"rope.scaling.factor", "factor", KVASS_GGUF_KEY_REAL},
     {"rope.scaling.original_context_length", "original_max_position_embeddings",
      KVASS_GGUF_KEY_INT},
-    {"rope.scaling.yarn_beta_fast", "beta_fast", KVASS_GGUF_KEY_REAL},
-    {"rope.scaling.yarn_beta_slow", "beta_slow", KVASS_GGUF_KEY_REAL},
-    {"rope.scaling.attn_factor", "attention_factor", KVASS_GGUF_KEY_REAL},
 };
 
-static kvass_status take_scaling(const making *m)
+static kvass_status find_scaling(const making *m, const char **kind)
 {
     static const char *const kinds[] = {"linear", "yarn", "longrope"};
     char name[128];
     size_t n = 0;
     const kvass_gguf_value *value = lookup(m, "rope.scaling.type", name, sizeof name);
     const char *type = kvass_gguf_as_string(m->g, value, &n);
+    *kind = NULL;
     if (value && !type) {
         return wrong(m, name, "a string", value);
     }
     if (!type || (n == 4 && memcmp(type, "none", 4) == 0)) {
         return KVASS_OK;
     }
-    const char *kind = NULL;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        kind = n == strlen(kinds[i]) && memcmp(type, kinds[i], n) == 0 ? kinds[i] : kind;
+        *kind = n == strlen(kinds[i]) && memcmp(type, kinds[i], n) == 0 ? kinds[i] : *kind;
+    }
+    return *kind ? KVASS_OK
+                 : kvass_fail(m->err, KVASS_UNSUPPORTED, "ROPE_SCALING",
+                              "%s: \"%s\": expected none, linear, yarn or longrope, found \"%.*s\"",
+                              m->ckpt->config_path, name, (int)(n < 64 ? n : 64), type);
+}
+
+static bool set_factors(kvass_json *object, const char *key, const kvass_gguf_factors *factors)
+{
+    kvass_json *list = kvass_json_new_array();
+    bool set = list != NULL;
+    for (int32_t i = 0; i < factors->n && set; i++) {
+        set = kvass_json_push_real(list, (double)factors->values[i]);
+    }
+    if (!set) {
+        kvass_json_close(&list);
+        return false;
+    }
+    return kvass_json_set_value(object, key, list);
+}
+
+/* Factors of a file's own: two lists, or one for every context, which is how llama3's scaling is
+ * written. */
+static kvass_status fill_factors(const making *m, const making *inner)
+{
+    bool lists = m->factors[KVASS_GGUF_ROPE_LONG].n > 0;
+    const kvass_gguf_factors *freqs = &m->factors[KVASS_GGUF_ROPE_FREQS];
+    static const kvass_gguf_key attn = {"rope.scaling.attn_factor", "attention_factor",
+                                        KVASS_GGUF_KEY_REAL};
+    int64_t n_ctx = 0;
+    if (!set_factors(inner->config, "long_factor",
+                     lists ? &m->factors[KVASS_GGUF_ROPE_LONG] : freqs) ||
+        !set_factors(inner->config, "short_factor",
+                     lists ? &m->factors[KVASS_GGUF_ROPE_SHORT] : freqs)) {
+        return nomem(m);
+    }
+    if (lists) {
+        return take_key(inner, &attn);
+    }
+    (void)kvass_json_as_int(kvass_json_get(m->config, "max_position_embeddings"), &n_ctx);
+    bool set = kvass_json_set_int(inner->config, "original_max_position_embeddings", n_ctx) &&
+               kvass_json_set_real(inner->config, "factor", 1) &&
+               kvass_json_set_real(inner->config, "attention_factor", 1);
+    return set ? KVASS_OK : nomem(m);
+}
+
+static kvass_status fill_scaling(const making *m, const making *inner, const char *kind)
+{
+    kvass_status status =
+        kvass_json_set_string(inner->config, "rope_type", kind) ? KVASS_OK : nomem(m);
+    for (size_t i = 0; i < sizeof scaling_keys / sizeof *scaling_keys && status == KVASS_OK; i++) {
+        status = take_key(inner, &scaling_keys[i]);
+    }
+    if (status == KVASS_OK && strcmp(kind, "longrope") == 0) {
+        status = fill_factors(m, inner);
+    }
+    return status;
+}
+
+static kvass_status take_scaling(const making *m)
+{
+    const char *kind;
+    kvass_status status = find_scaling(m, &kind);
+    if (status != KVASS_OK) {
+        return status;
+    }
+    if (m->factors[KVASS_GGUF_ROPE_FREQS].n > 0 || m->factors[KVASS_GGUF_ROPE_LONG].n > 0) {
+        kind = "longrope";
     }
     if (!kind) {
-        return kvass_fail(m->err, KVASS_UNSUPPORTED, "ROPE_SCALING",
-                          "%s: \"%s\": expected none, linear, yarn or longrope, found \"%.*s\"",
-                          m->ckpt->config_path, name, (int)(n < 64 ? n : 64), type);
+        return KVASS_OK;
     }
     making inner = *m;
     inner.config = kvass_json_new_object();
-    if (!inner.config || !kvass_json_set_string(inner.config, "rope_type", kind)) {
-        kvass_json_close(&inner.config);
-        return nomem(m);
-    }
-    kvass_status status = KVASS_OK;
-    for (size_t i = 0; i < sizeof scaling_keys / sizeof *scaling_keys && status == KVASS_OK; i++) {
-        status = take_key(&inner, &scaling_keys[i]);
-    }
+    status = inner.config ? fill_scaling(m, &inner, kind) : nomem(m);
     if (status != KVASS_OK) {
         kvass_json_close(&inner.config);
         return status;
@@ -230,6 +325,10 @@ static kvass_status take_rope(const making *m)
 {
     static const kvass_gguf_key theta = {"rope.freq_base", "rope_theta", KVASS_GGUF_KEY_REAL};
     kvass_status status = take_key(m, &theta);
+    if (status == KVASS_OK && !kvass_json_get(m->config, "rope_theta") &&
+        !kvass_json_set_real(m->config, "rope_theta", 10000)) {
+        status = nomem(m);
+    }
     if (status == KVASS_OK) {
         status = take_rotated(m);
     }
@@ -298,26 +397,25 @@ static kvass_status take_ids(const making *m)
 }
 
 kvass_status kvass_gguf_make_config(kvass_checkpoint *ckpt, const kvass_gguf *gguf,
-                                    const kvass_gguf_arch *arch, kvass_error *err)
+                                    const kvass_gguf_arch *arch,
+                                    const kvass_gguf_factors factors[KVASS_GGUF_N_FACTORS],
+                                    kvass_error *err)
 {
-    making m = {.ckpt = ckpt, .g = gguf, .arch = arch, .err = err};
+    typedef kvass_status (*step)(const making *m);
+    static const step steps[] = {take_keys,   take_vocab, fill_heads,
+                                 take_biases, take_rope,  take_ids};
+    making m = {.ckpt = ckpt, .g = gguf, .arch = arch, .factors = factors, .err = err};
     ckpt->config_path = strdup(ckpt->file_paths[0]);
     ckpt->config = m.config = kvass_json_new_object();
     if (!ckpt->config_path || !m.config ||
         !kvass_json_set_string(m.config, "model_type", arch->model_type)) {
         return nomem(&m);
     }
-    kvass_status status = take_keys(&m);
-    if (status == KVASS_OK) {
-        status = take_vocab(&m);
+    kvass_status status = KVASS_OK;
+    for (size_t i = 0; i < sizeof steps / sizeof *steps && status == KVASS_OK; i++) {
+        status = steps[i](&m);
     }
-    if (status == KVASS_OK) {
-        status = take_rope(&m);
-    }
-    if (status == KVASS_OK) {
-        status = take_ids(&m);
-    }
-    if (status == KVASS_OK && arch->constants && !arch->constants(gguf, m.config)) {
+    if (status == KVASS_OK && arch->complete && !arch->complete(m.config)) {
         status = nomem(&m);
     }
     return status;

@@ -163,7 +163,12 @@ static bool is_wanted(const kvass_model *model, const kvass_tensor_name *part, i
 static kvass_status add_slot(search *s, kvass_plan *plan, const kvass_tensor_name *parts,
                              int32_t n_parts, int32_t layer, kvass_error *err)
 {
-    kvass_slot slot = {.parts = parts, .n_parts = n_parts, .layer = layer, .head = s->head};
+    bool in_rows = s->model->ckpt->laid_out && parts->layout != KVASS_LAYOUT_PER_HEAD;
+    kvass_slot slot = {.parts = parts,
+                       .n_parts = n_parts,
+                       .layer = layer,
+                       .head = s->head,
+                       .layout = in_rows ? KVASS_LAYOUT_ROWS : parts->layout};
     kvass_status status = take(s, parts, layer, ".weight", &slot.weight, err);
     if (status == KVASS_OK && (s->model->config.biases >> parts->role & 1) != 0) {
         status = take(s, parts, layer, ".bias", &slot.bias, err);
@@ -260,8 +265,9 @@ static bool is_ignored(const kvass_model *model, const char *name)
     return false;
 }
 
-/* A tensor that nothing reads may be a part of the network that would be silently left out. */
-static void warn_unused(const search *s)
+/* A tensor that nothing reads may be a part of the network that would be silently left out: told,
+ * or refused where each must have a use. */
+static kvass_status check_unused(const search *s, kvass_error *err)
 {
     kvass_checkpoint *ckpt = s->model->ckpt;
     int32_t n = 0, first = -1;
@@ -271,10 +277,17 @@ static void warn_unused(const search *s)
             n++;
         }
     }
+    if (n > 0 && ckpt->laid_out) {
+        return kvass_fail(err, KVASS_UNSUPPORTED, "TENSOR_UNUSED",
+                          "%s: tensor \"%s\": expected only what a %s of these dimensions has, "
+                          "found %d tensors more",
+                          ckpt->path, ckpt->tensors[first].name, s->model->family->name, n);
+    }
     if (n > 0) {
         kvass_checkpoint_warn(ckpt, "%s: %d tensors are not used by a %s, among them \"%s\"",
                               ckpt->path, n, s->model->family->name, ckpt->tensors[first].name);
     }
+    return KVASS_OK;
 }
 
 kvass_status kvass_plan_make(kvass_plan *plan, kvass_model *model, kvass_error *err)
@@ -305,7 +318,10 @@ kvass_status kvass_plan_make(kvass_plan *plan, kvass_model *model, kvass_error *
             t += n_parts;
         }
     }
-    warn_unused(&s);
+    status = check_unused(&s, err);
+    if (status != KVASS_OK) {
+        goto fail;
+    }
     free(s.used);
     return KVASS_OK;
 fail:

@@ -46,6 +46,7 @@ typedef struct kvass_slot {
     int32_t n_parts;
     int32_t layer;                     /* -1 outside layers */
     int32_t head;                      /* of a PER_HEAD tensor, else 0 */
+    kvass_layout layout;               /* of the tensor in the file */
     const kvass_tensor *weight, *bias; /* bias NULL: none */
 } kvass_slot;
 

@@ -91,7 +91,7 @@ static kvass_status check_slot(kvass_model *model, const kvass_slot *slot, kvass
     }
     int64_t n_out = kvass_slot_n_out(&model->config, slot);
     int64_t n_in = kvass_size_of(&model->config, role->n_in);
-    bool transposed = slot->parts->layout == KVASS_LAYOUT_TRANSPOSED;
+    bool transposed = slot->layout == KVASS_LAYOUT_TRANSPOSED;
     bool vector = role->n_in == KVASS_SIZE_NONE;
     int64_t shape[2] = {transposed ? n_in : n_out, transposed ? n_out : n_in};
     kvass_status status = check_shape(model, slot->weight, shape, vector ? 1 : 2, err);

@@ -16,6 +16,10 @@
     {                                                                                              \
         name " " file, name "/" file, name "/" logits, false, false                                \
     }
+#define GGUF(name)                                                                                 \
+    {                                                                                              \
+        name " GGUF", name "/model.gguf", name "/logits.bin", false, false                         \
+    }
 
 const golden_case golden_cases[GOLDEN_N_CASES] = {
     PLAIN("llama-mha"),
@@ -64,6 +68,21 @@ const golden_case golden_cases[GOLDEN_N_CASES] = {
     {"torch views", "torch/views", "llama-gqa/logits.bin", false, false},
     {"torch llama2.c", "torch/llama2c.pt", "llama-gqa/logits.bin", false, false},
     {"torch nanoGPT", "torch/ckpt.pt", "families/nanogpt/logits.bin", false, false},
+    GGUF("gpt2-odd"),
+    GGUF("llama-rope3"),
+    GGUF("llama-linear"),
+    GGUF("llama-bias"),
+    GGUF("families/gemma"),
+    GGUF("families/gemma3_text"),
+    GGUF("families/gpt_neox"),
+    GGUF("families/gpt_neox-serial"),
+    GGUF("families/granite"),
+    GGUF("families/mistral"),
+    GGUF("families/olmo2"),
+    GGUF("families/phi3"),
+    GGUF("families/qwen3"),
+    GGUF("families/stablelm-serial"),
+    GGUF("families/starcoder2"),
     {"gpt2-chains", "models/gpt2-chains", "shared/gpt2-chains.logits.bin", true, false},
     {"stories260K", "models/stories260K/stories260K.bin", "shared/stories260K.logits.bin", true,
      true},
