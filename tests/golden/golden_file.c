@@ -19,6 +19,9 @@
 #define GGUF(name)                                                                                 \
     {                                                                                              \
         name " GGUF", name "/model.gguf", name "/logits.bin", false, false                         \
+#define BUNDLED(name)                                                                              \
+    {                                                                                              \
+        "weights/" name, "../../weights/" name, "weights/" name ".logits.bin", false, false        \
     }
 
 const golden_case golden_cases[GOLDEN_N_CASES] = {
@@ -83,6 +86,8 @@ const golden_case golden_cases[GOLDEN_N_CASES] = {
     GGUF("families/qwen3"),
     GGUF("families/stablelm-serial"),
     GGUF("families/starcoder2"),
+    BUNDLED("tiny"),
+    BUNDLED("tiny-lean"),
     {"gpt2-chains", "models/gpt2-chains", "shared/gpt2-chains.logits.bin", true, false},
     {"stories260K", "models/stories260K/stories260K.bin", "shared/stories260K.logits.bin", true,
      true},

@@ -22,6 +22,6 @@ run --tokens 4.2e6 --decay .3 \
 # and once more at a lower rate, mostly on the real stories
 best="$pack/natural-0.9MB.bin:4 $pack/lowercase-3.2MB.bin:.6 $pack/retold.bin:.1"
 # shellcheck disable=SC2086
-run --tokens 4.9e6 --decay .1428 --lr 1e-3 \
+run --tokens 5.6e6 --decay .25 --lr 1e-3 \
     --phase .97 256 $best "$pack/recall-250.bin:.06" \
     --phase .03 1024 $best "$pack/recall-1000.bin:.25"

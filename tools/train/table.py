@@ -30,10 +30,11 @@ def describe(kvass, folder, heldout, prompts):
     text = measure(kvass, "eval", "--json", "-m", folder, "-f", heldout, "--split", "stories", "--tail-bytes", 94000)
     with (folder / "curve.csv").open() as f:
         n_tokens = int(list(csv.DictReader(f))[-1]["tokens"])
-    memory = inspected["memory"]
+    filled = measure(kvass, "eval", "--json", "-m", folder, "-f", heldout, "--tail-bytes", 0, "--tokens", 1024)
+    held = filled["bytes_used"] / filled["tokens_seen"]
     rows = [("family", inspected["family"]), ("parameters", f"{inspected['n_params']:,}"),
             ("tokens seen", f"{n_tokens:,}"), ("held-out bits per byte", f"{text['bits_per_byte']:.3f}"),
-            ("cache bytes per token at 1,024", f"{memory['cache_bytes'] / memory['n_ctx']:,.0f}")]
+            ("cache bytes held per token, 1,024 read", f"{held:,.0f}")]
     for distance, share in recall(kvass, folder, prompts).items():
         rows.append((f"recall at {distance}", f"{share:.0%}"))
     for distance, share in recall(kvass, folder, prompts, "--window", WINDOW).items():
