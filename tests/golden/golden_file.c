@@ -19,6 +19,7 @@
 #define GGUF(name)                                                                                 \
     {                                                                                              \
         name " GGUF", name "/model.gguf", name "/logits.bin", false, false                         \
+    }
 #define BUNDLED(name)                                                                              \
     {                                                                                              \
         "weights/" name, "../../weights/" name, "weights/" name ".logits.bin", false, false        \
