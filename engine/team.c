@@ -105,18 +105,22 @@ kvass_status kvass_team_open(kvass_team *team, int32_t n_threads, int32_t n_cpus
     if (!team->members) {
         return kvass_fail_nomem(err, n_workers * sizeof *team->members, "threads");
     }
-    sigset_t all, before; /* signals are the caller's: workers block them */
+    sigset_t all; /* signals are the caller's: workers block them */
+    pthread_attr_t attr;
+    if (pthread_attr_init(&attr) != 0) {
+        return KVASS_OK; /* the caller works alone */
+    }
     (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    (void)pthread_attr_setsigmask_np(&attr, &all);
     for (size_t i = 0; i < n_workers; i++) {
         struct kvass_member *member = &team->members[i];
         *member = (struct kvass_member){.team = team, .index = team->n_threads};
-        if (pthread_create(&member->thread, NULL, work, member) != 0) {
+        if (pthread_create(&member->thread, &attr, work, member) != 0) {
             break;
         }
         team->n_threads++; /* workers read it when the first job has begun */
     }
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    (void)pthread_attr_destroy(&attr);
     return KVASS_OK;
 }
 

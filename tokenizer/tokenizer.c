@@ -87,7 +87,8 @@ static kvass_status read_source(kvass_tokenizer *tok, const tok_source *source, 
         }
     }
     return kvass_fail(err, KVASS_UNSUPPORTED, "TOKENIZER_KIND",
-                      "%s: expected tokenizer.json, vocab.json, a GGUF file, a SentencePiece model or a "
+                      "%s: expected tokenizer.json, vocab.json, a GGUF file, a SentencePiece model "
+                      "or a "
                       "llama2.c tokenizer.bin, found %s",
                       source->path, kvass_file_looks_like(source->head, source->n_head));
 }

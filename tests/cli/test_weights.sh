@@ -1,4 +1,4 @@
-# weights: each bundled model opens, tells a story, predicts one, and remembers what its cache holds.
+# weights: each bundled model opens, tells a story, predicts one, remembers what its cache holds.
 . "${ROOT:?}/tests/cli/lib.sh" || exit 99
 export KVASS_THREADS=1
 here=$ROOT/tests/cli
@@ -9,7 +9,8 @@ for name in tiny tiny-lean; do
     expect 0 "$KVASS" inspect --json -m "$model" --batch 128
     json 'd["n_vocab"] == 4096 and d["n_ctx"] == 1024' '3e6 < d["n_params"] < 3.9e6' \
         'd["dtypes"][0]["dtype"] == "bf16"'
-    bytes[$name]=$(python3 -c 'import json, sys; print(json.load(sys.stdin)["memory"]["cache_bytes"])' \
+    read_bytes='import json, sys; print(json.load(sys.stdin)["memory"]["cache_bytes"])'
+    bytes[$name]=$(python3 -c "$read_bytes" \
         <"$out")
 
     # an untrained model would need about 3 bits for each byte of this story
@@ -23,7 +24,7 @@ done
 [ "$((3 * bytes[tiny-lean]))" -le "${bytes[tiny]}" ] ||
     fail "the lean cache takes ${bytes[tiny-lean]} bytes, the plain one ${bytes[tiny]}"
 
-# names, numbers and words that stood far back are found again, but not when they have left the window
+# names, numbers and words that stood far back are found again, but not once they left the window
 for name in tiny tiny-lean; do
     expect 0 "$KVASS" eval --json -m "$ROOT/weights/$name" --recall "$here/recall.jsonl"
     json 'sum(a["exact"] for a in d["recall"]["distances"]) >= 0.8 * d["recall"]["n"]'

@@ -7,7 +7,8 @@ export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 OMP_WAIT_POLICY=pa
 cd "$(dirname "$0")"
 # shares of what is drawn: real stories 40 %, told again 40, made up 10, written 8, prose 2
 stories="$pack/natural-0.9MB.bin:3 $pack/lowercase-3.2MB.bin $pack/retold.bin:.35 $pack/told.bin:.16
-    $pack/written.bin:1.5 $pack/bryant-stories.bin:.5 $pack/burgess-busterbrown.bin:.5 $pack/carroll-alice.bin:.5"
+    $pack/written.bin:1.5 $pack/bryant-stories.bin:.5 $pack/burgess-busterbrown.bin:.5
+    $pack/carroll-alice.bin:.5"
 # and beside them recall documents, a fifth at first, then a seventh; long ones with the long context
 # shellcheck disable=SC2086 # lists of words
 run() {
