@@ -18,8 +18,8 @@
 #include "engine/base/tensor.h"
 
 /* Quantized cache rows come in blocks of 32 along head_dim, the last or only one shorter. A block
- * of n 4-bit values takes (n+1)/2 bytes: value i is the low half of byte i, value (n+1)/2 + i the high
- * half. */
+ * of n 4-bit values takes (n+1)/2 bytes: value i is the low half of byte i, value (n+1)/2 + i the
+ * high half. */
 enum { KVASS_KV_BLOCK = 32 };
 
 static inline int32_t kvass_kv_blocks(int32_t head_dim)

@@ -7,7 +7,8 @@ export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 OMP_WAIT_POLICY=pa
 cd "$(dirname "$0")"
 # shares of what is drawn: real stories 40 %, told again 40, made up 10, written 8, prose 2
 stories="$pack/natural-0.9MB.bin:3 $pack/lowercase-3.2MB.bin $pack/retold.bin:.35 $pack/told.bin:.16
-    $pack/written.bin:1.5 $pack/bryant-stories.bin:.5 $pack/burgess-busterbrown.bin:.5
+    $pack/written.bin:1.5 $pack/bryant-stories.bin:.5
+    $pack/burgess-busterbrown.bin:.5
     $pack/carroll-alice.bin:.5"
 # and beside them recall documents, a fifth at first, then a seventh; long ones with the long context
 # shellcheck disable=SC2086 # lists of words
@@ -18,7 +19,8 @@ run() {
 # shellcheck disable=SC2086
 run --tokens 4.2e6 --decay .3 \
     --phase .12 256 $stories "$pack/recall-120.bin:.3" "$pack/echo.bin:.1" \
-    --phase .58 256 $stories "$pack/recall-120.bin:.08" "$pack/recall-250.bin:.14" "$pack/echo.bin:.03" \
+    --phase .58 256 $stories "$pack/recall-120.bin:.08" "$pack/recall-250.bin:.14" \
+    "$pack/echo.bin:.03" \
     --phase .30 1024 $stories "$pack/recall-250.bin:.05" "$pack/recall-1000.bin:.35"
 # and once more at a lower rate, mostly on the real stories
 best="$pack/natural-0.9MB.bin:4 $pack/lowercase-3.2MB.bin:.6 $pack/retold.bin:.1"
