@@ -19,8 +19,7 @@ typedef struct decode_item {
     const float *q;        /* [n_group, head_dim] */
     const float *q_pinned; /* the same as pinned keys see it */
     float *ao;             /* [n_group, head_dim] */
-    const void *keys, *values;
-    const kv_span *spans; /* of what is read from pages */
+    const kv_span *spans;  /* of what is read from pages */
     int32_t n_spans;
     int32_t next; /* spans before this one end before the segments still to come */
     kv_view view;
@@ -28,6 +27,7 @@ typedef struct decode_item {
     const kv_seq *kv;
     kv_fresh fresh;
     int32_t kv_head;
+    kv_reader *reader;
 } decode_item;
 
 static int32_t min_of(int32_t a, int32_t b)
@@ -115,8 +115,10 @@ static void attend_segment(const kvass_context *ctx, const kvass_block *block, d
     for (int32_t i = begin; i < end; i++) {
         if (clip(item->spans[i], s, &part)) {
             const float *q = part.pos < item->view.n_pinned ? item->q_pinned : item->q;
-            store->key.dot(k, item->keys, part, q, n_group, head_dim, block->layer->spec.attn_scale,
-                           scores + n, KVASS_SEGMENT_ROWS);
+            kv_rows rows =
+                kv_pool_rows(&ctx->pool, block->owner, item->kv_head, part, item->reader);
+            store->key.dot(k, rows.keys, rows.span, q, n_group, head_dim,
+                           block->layer->spec.attn_scale, scores + n, KVASS_SEGMENT_ROWS);
             n += part.n_rows;
         }
     }
@@ -145,7 +147,9 @@ static void attend_segment(const kvass_context *ctx, const kvass_block *block, d
     n = 0;
     for (int32_t i = begin; i < end; i++) {
         if (clip(item->spans[i], s, &part)) {
-            store->value.acc(k, item->values, part, scores + n, KVASS_SEGMENT_ROWS, n_group,
+            kv_rows rows =
+                kv_pool_rows(&ctx->pool, block->owner, item->kv_head, part, item->reader);
+            store->value.acc(k, rows.values, rows.span, scores + n, KVASS_SEGMENT_ROWS, n_group,
                              head_dim, r.out);
             n += part.n_rows;
         }
@@ -220,8 +224,6 @@ static decode_item item_of(kvass_context *ctx, int32_t member, const kvass_block
         .q = ctx->q + at,
         .q_pinned = (ctx->q_pinned ? ctx->q_pinned : ctx->q) + at,
         .ao = ctx->ao + at,
-        .keys = kv_pool_key_range(&ctx->pool, block->owner, kv_head),
-        .values = kv_pool_value_range(&ctx->pool, block->owner, kv_head),
         .spans = scratch->spans,
         .n_spans = n,
         .view = view,
@@ -229,6 +231,7 @@ static decode_item item_of(kvass_context *ctx, int32_t member, const kvass_block
         .kv = run->kv,
         .fresh = kvass_run_fresh(ctx, block, run),
         .kv_head = kv_head,
+        .reader = scratch->reader,
     };
 }
 

@@ -55,8 +55,6 @@ static void load_tile(const kvass_context *ctx, kvass_thread_scratch *scratch,
 {
     const kv_store_ops *store = ctx->pool.store;
     int32_t head_dim = ctx->model->config.head_dim;
-    const void *keys = kv_pool_key_range(&ctx->pool, block->owner, item->kv_head);
-    const void *values = kv_pool_value_range(&ctx->pool, block->owner, item->kv_head);
     const tile_part *parts[2] = {&tile->pinned, &tile->moving};
     kv_fresh fresh = kvass_run_fresh(ctx, block, item->run);
     for (int32_t p = 0; p < 2; p++) {
@@ -64,10 +62,12 @@ static void load_tile(const kvass_context *ctx, kvass_thread_scratch *scratch,
         kv_view view = {.lo = parts[p]->begin, .hi = paged_end};
         int32_t n = kv_seq_spans(&ctx->pool, item->run->kv, block->owner, view, scratch->spans);
         for (int32_t i = 0; i < n; i++) {
-            kv_span span = scratch->spans[i];
-            size_t at = (size_t)(parts[p]->at + span.pos - parts[p]->begin) * (size_t)head_dim;
-            store->key.load(&ctx->kernels, keys, span, head_dim, scratch->keys + at);
-            store->value.load(&ctx->kernels, values, span, head_dim, scratch->values + at);
+            kv_rows rows = kv_pool_rows(&ctx->pool, block->owner, item->kv_head, scratch->spans[i],
+                                        scratch->reader);
+            size_t at = (size_t)(parts[p]->at + rows.span.pos - parts[p]->begin) * (size_t)head_dim;
+            store->key.load(&ctx->kernels, rows.keys, rows.span, head_dim, scratch->keys + at);
+            store->value.load(&ctx->kernels, rows.values, rows.span, head_dim,
+                              scratch->values + at);
         }
         if (paged_end < parts[p]->end) {
             size_t at = (size_t)(parts[p]->at + paged_end - parts[p]->begin) * (size_t)head_dim;

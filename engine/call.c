@@ -140,6 +140,9 @@ static kvass_status chunk_run(kvass_context *ctx, bool lone, kvass_error *err)
         logits = lone ? first->logits : ctx->logits + (size_t)ctx->n_logits_out * n_vocab;
     }
     kvass_status status = kvass_forward_chunk(ctx, logits, err);
+    if (!status) {
+        status = kv_cold_check(&ctx->pool, err);
+    }
     for (int32_t i = 0; !status && i < ctx->n_wanted; i++) {
         kvass_seq *seq = ctx->runs[ctx->run_of_row[ctx->wanted[i]]].seq;
         bool last_of_seq =
@@ -162,13 +165,15 @@ static kvass_status chunk_reserve(kvass_context *ctx, kvass_error *err)
         ctx->call_counts[i] = ctx->runs[i].n_rows;
     }
     bool fits = kv_reserve(&ctx->pool, ctx->call_kv, ctx->call_counts, ctx->n_runs);
-    while (!fits && kvass_reuse_release(ctx)) {
+    kvass_status status = kv_cold_check(&ctx->pool, err);
+    while (!fits && !status && kvass_reuse_release(ctx)) {
         fits = kv_reserve(&ctx->pool, ctx->call_kv, ctx->call_counts, ctx->n_runs);
+        status = kv_cold_check(&ctx->pool, err);
     }
-    if (!fits) {
+    if (!fits && !status) {
         return kvass_budget_fail_pages(ctx, ctx->n_rows, err);
     }
-    return KVASS_OK;
+    return status;
 }
 
 /* reserve, run, and make the rows part of their caches; or leave those as they were */

@@ -73,6 +73,22 @@ static kvass_status bind_blocks(kvass_context *ctx, const kvass_context_options 
     return KVASS_OK;
 }
 
+/* the file for pages that leave memory, and whose they may be */
+static kvass_status open_file(kvass_context *ctx, const char *path, kvass_error *err)
+{
+    if (!path) {
+        return KVASS_OK;
+    }
+    kv_seq_join(&ctx->pool, &ctx->prefix);
+    for (int32_t i = 0; i < ctx->n_seqs; i++) {
+        kv_seq_join(&ctx->pool, &ctx->seqs[i].kv);
+    }
+    for (int32_t i = 0; i < ctx->n_reuse; i++) {
+        kv_seq_join(&ctx->pool, &ctx->retired[i].kv);
+    }
+    return kv_cold_open(&ctx->pool, path, err);
+}
+
 kvass_status kvass_context_open(kvass_context **out, const kvass_model *model,
                                 const kvass_context_options *opt, kvass_error *err)
 {
@@ -105,7 +121,8 @@ kvass_status kvass_context_open(kvass_context **out, const kvass_model *model,
     if ((status = kvass_team_open(&ctx->team, ctx->n_threads, kvass_default_threads(), err)) ||
         (status =
              kv_pool_open(&ctx->pool, kv_store_get(o.store), &ctx->kernels, o.page_seed, err)) ||
-        (status = bind_blocks(ctx, &o, err)) || (status = kvass_context_run_prefix(ctx, err))) {
+        (status = open_file(ctx, o.offload_path, err)) || (status = bind_blocks(ctx, &o, err)) ||
+        (status = kvass_context_run_prefix(ctx, err))) {
         goto fail;
     }
     *out = ctx;

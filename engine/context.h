@@ -80,15 +80,16 @@ typedef struct kvass_run {
 
 /* One thread's private buffers. */
 typedef struct kvass_thread_scratch {
-    float *widened;        /* [tile rows, n_in]: a weight tile in f32 */
-    kv_span *spans;        /* [kv_max_spans] */
-    kv_pick_scratch pick;  /* empty where everything is read, but for the first thread */
-    float *scores;         /* [max(n_group, 64), 256]; 64 query rows are a prefill block */
-    float *keys, *values;  /* [256, head_dim]: a segment in f32 */
-    float *out;            /* [n_group, 64, head_dim] */
-    float *part;           /* [max(n_group, 64), head_dim] */
-    float *max, *sum;      /* [n_group + 1, 64] */
-    int64_t pages_read; /* by decode rows since the context was opened */
+    float *widened;       /* [tile rows, n_in]: a weight tile in f32 */
+    kv_span *spans;       /* [kv_max_spans] */
+    kv_reader *reader;    /* of pages in a file; NULL where there is none */
+    kv_pick_scratch pick; /* empty where everything is read, but for the first thread */
+    float *scores;        /* [max(n_group, 64), 256]; 64 query rows are a prefill block */
+    float *keys, *values; /* [256, head_dim]: a segment in f32 */
+    float *out;           /* [n_group, 64, head_dim] */
+    float *part;          /* [max(n_group, 64), head_dim] */
+    float *max, *sum;     /* [n_group + 1, 64] */
+    int64_t pages_read;   /* by decode rows since the context was opened */
 } kvass_thread_scratch;
 
 /* A closed sequence whose pages wait for one that begins alike. */
@@ -107,6 +108,7 @@ struct kvass_context {
     kvass_retain retain;
     kvass_positions positions;
     const kv_select_ops *select;
+    size_t kv_budget;         /* 0 = none */
     int32_t n_topk, n_recent; /* pages, and newest positions, that a decode row reads */
     bool keeps_rows;          /* false: retain none */
     bool deterministic;

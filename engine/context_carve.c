@@ -42,11 +42,11 @@ static kv_pick_scratch carve_pick(const kvass_context *ctx, kvass_arena *arena)
         .each = take_floats(arena, n_group, KV_INDEX_EACH),
         .scores = kvass_arena_take(arena, n_pages, sizeof(float)),
         .best = kvass_arena_take(arena, n_pages, sizeof(int32_t)),
+        .any = kvass_arena_take(arena, n_pages, sizeof(float)),
     };
 }
 
-static void carve_thread(kvass_context *ctx, kvass_thread_scratch *s, bool picks,
-                         kvass_arena *arena)
+static void carve_thread(kvass_context *ctx, int32_t member, kvass_arena *arena)
 {
     int32_t head_dim = ctx->model->config.head_dim, n_group = ctx->n_group;
     size_t n_spans = (size_t)kv_max_spans(&ctx->pool);
@@ -61,11 +61,14 @@ static void carve_thread(kvass_context *ctx, kvass_thread_scratch *s, bool picks
         .max = take_floats(arena, n_group + 1, KVASS_PREFILL_ROWS),
         .sum = take_floats(arena, n_group + 1, KVASS_PREFILL_ROWS),
     };
-    if (picks) {
+    if (member == 0 || ctx->select != &kv_select_all) {
         carved.pick = carve_pick(ctx, arena);
     }
-    if (s) {
-        *s = carved;
+    if (ctx->pool.readers) {
+        carved.reader = carved.pick.reader = &ctx->pool.readers[member];
+    }
+    if (ctx->scratch) {
+        ctx->scratch[member] = carved;
     }
 }
 
@@ -191,7 +194,6 @@ void kvass_context_carve(kvass_context *ctx, kvass_arena *arena)
     carve_rows(ctx, arena);
     ctx->scratch = kvass_arena_take(arena, (size_t)ctx->n_threads, sizeof *ctx->scratch);
     for (int32_t t = 0; t < ctx->n_threads; t++) {
-        carve_thread(ctx, ctx->scratch ? &ctx->scratch[t] : NULL,
-                     t == 0 || ctx->select != &kv_select_all, arena);
+        carve_thread(ctx, t, arena);
     }
 }

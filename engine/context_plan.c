@@ -61,11 +61,15 @@ static kvass_status check_select(const kvass_context_options *o, kvass_error *er
         return kvass_fail(err, KVASS_INVALID, "SELECT",
                           "select topk chooses among pages that are kept; retain none keeps none");
     }
+    if (o->offload_path && o->retain == KVASS_RETAIN_NONE) {
+        return kvass_fail(err, KVASS_INVALID, "OFFLOAD",
+                          "pages go to an offload file when they are kept; retain none keeps none");
+    }
     if ((status = check_range("n_topk", o->n_topk, 0, topk ? MAX_CTX : 0, err)) ||
         (status = check_range("n_dense_layers", o->n_dense_layers, 0, topk ? INT32_MAX : 0, err))) {
         return status;
     }
-    return check_range("n_recent", o->n_recent, 0, topk ? MAX_CTX : 0, err);
+    return check_range("n_recent", o->n_recent, 0, topk || o->offload_path ? MAX_CTX : 0, err);
 }
 
 /* the cache's choices, one by one and together */
@@ -182,18 +186,64 @@ size_t kvass_context_tail_bytes(const kvass_context *ctx)
     return n * kv_tail_bytes(&ctx->pool.dims);
 }
 
+/* Pages of an owner layer that must be in memory together: of every sequence the pinned and recent
+ * ones, those that it has open or copies, and the rows of one chunk. */
+static int32_t least_frames(const kvass_context *ctx, const kvass_context_options *o,
+                            const kv_owner *owner)
+{
+    enum { OPEN_PAGES = 4 };
+    const kv_dims *dims = &ctx->pool.dims;
+    int64_t n_pinned = kv_pages_for(owner->policy.n_pinned);
+    int64_t n_seqs = (int64_t)o->n_seqs + o->n_reuse;
+    int64_t n = n_seqs * (n_pinned + kv_pages_for(dims->n_recent) + OPEN_PAGES) + n_pinned +
+                kv_pages_for(dims->n_batch);
+    return n < owner->n_pages && owner->policy.window == 0 ? (int32_t)n : owner->n_pages;
+}
+
+/* With an offload file every page has a number, and those of layers without a window as many places
+ * in memory as the budget leaves beside the index and the readers' slots. */
+static kvass_status fit_offload(kvass_context *ctx, const kvass_context_options *o, size_t page,
+                                size_t total, size_t tails, kvass_error *err)
+{
+    const kv_dims *dims = &ctx->pool.dims;
+    size_t least = total + tails;
+    int64_t n_full = 0;
+    for (int32_t i = 0; i < dims->n_owners; i++) {
+        const kv_owner *owner = &ctx->owners[i];
+        least -= (size_t)(owner->n_pages - least_frames(ctx, o, owner)) * page;
+        n_full += owner->policy.window == 0;
+    }
+    if (o->kv_budget < least) {
+        return kvass_fail(err, KVASS_BUDGET, "KV_BUDGET",
+                          "a cache budget of %zu bytes is too small: %zu bytes hold what must stay "
+                          "in memory beside the offload file, %zu bytes hold everything",
+                          o->kv_budget, least, total + tails);
+    }
+    int64_t more = n_full > 0 ? (int64_t)((o->kv_budget - least) / page) / n_full : 0;
+    for (int32_t i = 0; i < dims->n_owners; i++) {
+        kv_owner *owner = &ctx->owners[i];
+        int64_t n = least_frames(ctx, o, owner) + more;
+        owner->n_away = n < owner->n_pages ? owner->n_pages - (int32_t)n : 0;
+    }
+    return KVASS_OK;
+}
+
 /* As many pages as the budget pays for: layers with a window first get what one sequence needs. */
 static kvass_status fit_budget(kvass_context *ctx, const kvass_context_options *o, kvass_error *err)
 {
     kv_dims *dims = &ctx->pool.dims;
     size_t total, page = kv_store_get(o->store)->key.page_bytes(dims->head_dim) +
                          kv_store_get(o->store)->value.page_bytes(dims->head_dim);
-    page = page * (size_t)dims->n_kv_heads + (dims->indexed ? kv_index_page_bytes(dims) : 0);
+    page *= (size_t)dims->n_kv_heads;
     (void)kv_pool_bytes(dims, ctx->owners, kv_store_get(o->store), &total); /* plan_pool: it fits */
     size_t tails = kvass_context_tail_bytes(ctx);
     if (o->kv_budget == 0 || (total <= o->kv_budget && tails <= o->kv_budget - total)) {
         return KVASS_OK;
     }
+    if (o->offload_path) {
+        return fit_offload(ctx, o, page, total, tails, err);
+    }
+    page += dims->indexed ? kv_index_page_bytes(dims) : 0;
     size_t budget = o->kv_budget > tails ? o->kv_budget - tails : 0;
     int64_t left = (int64_t)(budget / page), n_full = 0, least = 0;
     /* beside the pages of what every sequence begins with, of which it copies the last */
@@ -245,7 +295,9 @@ static kvass_status plan_pool(kvass_context *ctx, const kvass_context_options *o
                       .n_ctx = c->n_meta + o->n_ctx,
                       .n_batch = o->n_batch,
                       .has_tail = kv_store_get(o->store)->has_tail,
-                      .indexed = o->select == KVASS_SELECT_TOPK};
+                      .indexed = o->select == KVASS_SELECT_TOPK,
+                      .n_readers = o->offload_path ? o->n_threads : 0,
+                      .n_recent = o->n_recent};
     ctx->owners = calloc((size_t)c->n_layers, sizeof *ctx->owners);
     if (!ctx->owners) {
         return kvass_fail_nomem(err, (size_t)c->n_layers * sizeof *ctx->owners, "layer plans");
@@ -305,6 +357,7 @@ kvass_status kvass_context_plan(kvass_context *ctx, const kvass_model *model,
     ctx->select = kv_select_get(o->select);
     ctx->n_topk = o->n_topk > 0 ? o->n_topk : DEFAULT_TOPK;
     ctx->n_recent = o->n_recent;
+    ctx->kv_budget = o->kv_budget;
     ctx->keeps_rows = o->retain != KVASS_RETAIN_NONE;
     ctx->deterministic = o->deterministic;
     ctx->n_ctx = o->n_ctx;

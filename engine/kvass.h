@@ -259,7 +259,12 @@ typedef struct kvass_context_options {
     int32_t n_topk;         /* select topk: pages read, the token's own and the newest ones
                              * included, those of pinned positions aside; 0 = 16 */
     int32_t n_dense_layers; /* select topk: the first layers, which read everything */
-    int32_t n_recent;       /* select topk: newest positions that are always read */
+    int32_t n_recent;       /* newest positions that select topk always reads, and that do not
+                             * leave memory for the offload file */
+    const char *offload_path; /* a file to create for pages that kv_budget has no room for: the
+                             * oldest full ones of a sequence. It must not exist, is for the
+                             * owner alone, and has no name once it is open: nothing is left
+                             * behind. NULL: none. Read during the call only */
 } kvass_context_options;
 
 KVASS_API kvass_context_options kvass_context_options_default(void);
@@ -311,6 +316,8 @@ typedef struct kvass_cache_usage {
     int64_t evicted_tokens;  /* positions that some layer no longer holds, over all sequences */
     int64_t reused_tokens;   /* taken over from closed sequences instead of being run */
     size_t index_bytes;      /* of bytes_reserved: bounds of keys, by which pages are chosen */
+    size_t cold_bytes;       /* of bytes_used, pages that lie in the offload file instead */
+    int64_t cold_pages_read; /* of one KV head, read out of that file */
     int64_t pages_read;   /* pages that decoded tokens read, summed over layers and KV heads */
     size_t tail_bytes;    /* q8, q4: rows kept exactly beside the pages, of all sequences that can
                            * be open. They count against kv_budget, not in bytes_reserved */
@@ -334,6 +341,25 @@ KVASS_API kvass_status kvass_seq_fork(kvass_seq **out, const kvass_seq *seq, kva
 KVASS_API kvass_status kvass_seq_truncate(kvass_seq *seq, int32_t n_tokens, kvass_error *err);
 /* The lowest n_tokens that kvass_seq_truncate accepts. */
 KVASS_API int32_t kvass_seq_can_truncate(const kvass_seq *seq);
+/* Keep bounds of the keys of all full pages that seq has now, by which kvass_seq_search ranks them.
+ * With select topk they are kept from the start and this does nothing. Otherwise the first call on
+ * a context takes the memory for it (counted by kv_budget); pages that fill later are indexed by
+ * the next call. NOMEM, BUDGET, INVALID, IO. */
+KVASS_API kvass_status kvass_seq_build_index(kvass_seq *seq, kvass_error *err);
+/* The top_k full pages of seq whose keys can score highest in a layer, the best first, the earlier
+ * one among equals: pages[i] = n stands for positions 32n to 32n+31. q holds rotated queries:
+ * [n_heads / n_kv_heads, head_dim] of the group of kv_head, or [n_heads, head_dim] of all with
+ * kv_head -1; a page's score is its highest for any of them. A score is an upper bound of q . k for
+ * every key of the page; pages without an index are read. *n_pages <= top_k is how many there are.
+ * INVALID, IO. */
+KVASS_API kvass_status kvass_seq_search(const kvass_seq *seq, int32_t layer, int32_t kv_head,
+                                        const float *q, int32_t top_k, int32_t *pages,
+                                        int32_t *n_pages, kvass_error *err);
+/* Move all pages of seq that may leave memory to the offload file now: full ones, neither pinned
+ * nor recent, in layers without a window. They are read from there when they are needed. INVALID
+ * without an offload file, IO. */
+KVASS_API kvass_status kvass_seq_offload(kvass_seq *seq, kvass_error *err);
+
 /* Back to what kvass_seq_open gave; always possible. */
 KVASS_API void kvass_seq_reset(kvass_seq *seq);
 
@@ -383,8 +409,9 @@ typedef struct kvass_row {
 /* Run any mix of prefill and decode rows: rows[n_rows]. Each row is appended to its sequence.
  * Checked for the whole call before anything changes: ids in [0, n_vocab), rows grouped by
  * sequence, wanted logits <= n_logits, positions <= n_ctx (CONTEXT_FULL), pages (BUDGET).
- * INVALID, CONTEXT_FULL, BUDGET leave every sequence as it was; after CANCELLED each sequence
- * stands at its last completed chunk. NaN logits are not an error here but in the sampler. */
+ * INVALID, CONTEXT_FULL, BUDGET leave every sequence as it was; after CANCELLED, or IO when the
+ * offload file fails, each sequence stands at its last completed chunk. NaN logits are not an
+ * error here but in the sampler. */
 KVASS_API kvass_status kvass_forward(kvass_context *ctx, const kvass_row *rows, int32_t n_rows,
                                      kvass_error *err);
 

@@ -112,7 +112,7 @@ kvass_status kvass_seq_save(const kvass_seq *seq, const char *path, kvass_error 
     if (!seq || !seq->open || !path) {
         return kvass_fail(err, KVASS_INVALID, "ARGUMENT", "an open sequence and a path are needed");
     }
-    const kvass_context *ctx = seq->ctx;
+    kvass_context *ctx = seq->ctx;
     kvass_out_file out;
     kvass_status status = kvass_out_file_open(&out, path, err);
     if (status) {
@@ -129,7 +129,8 @@ kvass_status kvass_seq_save(const kvass_seq *seq, const char *path, kvass_error 
     (void)kvass_out_file_put_hash(&out, err);
     kvass_out_file_begin_hash(&out);
     if (ctx->keeps_rows) {
-        (void)kv_seq_save(&ctx->pool, &seq->kv, kvass_session_shared_pages(ctx), &out, err);
+        status = kv_seq_save(&ctx->pool, &seq->kv, kvass_session_shared_pages(ctx), &out, err);
+        out.status = out.status ? out.status : status; /* pages may have failed to be read */
     }
     (void)kvass_out_file_put_hash(&out, err);
     return kvass_out_file_finish(&out, err);

@@ -36,6 +36,7 @@ void bench_uncached_options(kvass_context_options *opt)
     opt->select = KVASS_SELECT_ALL;
     opt->n_topk = opt->n_dense_layers = opt->n_recent = 0;
     opt->n_seqs = 1;
+    opt->offload_path = NULL;
 }
 
 static kvass_status open_one(bench *b, int i, const kvass_model *model, bool cached,

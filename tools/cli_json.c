@@ -64,6 +64,8 @@ json_t *cli_json_cache(const kvass_context *ctx)
         {"tail_bytes", (int64_t)usage.tail_bytes},
         {"pages_touched", usage.n_pages_touched},
         {"pages_read", usage.pages_read},
+        {"cold_bytes", (int64_t)usage.cold_bytes},
+        {"cold_pages_read", usage.cold_pages_read},
         {"recomputed_tokens", usage.recomputed_tokens},
         {"evicted_tokens", usage.evicted_tokens},
         {"reused_tokens", usage.reused_tokens},

@@ -4,6 +4,7 @@
  */
 #include "tools/cli.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,7 @@ enum {
     KEY_TOPK_PAGES,
     KEY_DENSE_LAYERS,
     KEY_RECENT,
+    KEY_KV_OFFLOAD,
     KEY_POSITIONS,
     KEY_BATCH,
     KEY_DETERMINISTIC,
@@ -113,7 +115,8 @@ static void check_cache(const cli_options *opts, struct argp_state *state)
         (sized || ctx->n_sinks > 0 || ctx->positions != KVASS_POSITIONS_ORIGINAL)) {
         argp_error(state, "--window, --sinks and --positions cache need --cache window");
     }
-    if (ctx->select != KVASS_SELECT_TOPK && (ctx->n_dense_layers > 0 || ctx->n_recent > 0)) {
+    bool topk = ctx->select == KVASS_SELECT_TOPK;
+    if (!topk && (ctx->n_dense_layers > 0 || (ctx->n_recent > 0 && !ctx->offload_path))) {
         argp_error(state, "--dense-layers and --recent need --topk-pages N, or --cache topk");
     }
 }
@@ -178,6 +181,10 @@ static error_t parse_context(int key, char *arg, struct argp_state *state)
     case KEY_RECENT:
         ctx->n_recent = (int32_t)cli_int(state, "--recent", arg, 0, INT32_MAX);
         return 0;
+    case KEY_KV_OFFLOAD:
+        ctx->offload_path = arg;
+        (void)signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of write() then */
+        return 0;
     case KEY_POSITIONS:
         ctx->positions = (kvass_positions)cli_choice(state, "--positions", arg, positions, 2);
         return 0;
@@ -212,6 +219,7 @@ static const struct argp_option context_options[] = {
     {"topk-pages", KEY_TOPK_PAGES, "N", 0, "a token reads the N likeliest pages of 32", 2},
     {"dense-layers", KEY_DENSE_LAYERS, "N", 0, "but everything in the first N layers", 2},
     {"recent", KEY_RECENT, "N", 0, "and always the newest N tokens", 2},
+    {"kv-offload", KEY_KV_OFFLOAD, "FILE", 0, "where pages go that the budget has no room for", 2},
     {"positions", KEY_POSITIONS, "HOW", 0, "of sinks behind a window: original or cache", 2},
     {"kv-share", KEY_KV_SHARE, "HOW", 0, "layers that share keys and values: model or pairs", 2},
     {"deterministic", KEY_DETERMINISTIC, NULL, 0, "the same bits on every path", 2},

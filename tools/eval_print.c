@@ -150,7 +150,7 @@ static json_t *cache_json(const eval_results *r)
     const char *store = r->scores->context.store;
     return json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:s, s:s, s:i, s:o, s:I, s:I, s:I, s:I, s:I, s:I, "
-        "s:i}",
+        "s:I}",
         "policy", r->scores->context.retain, "k_type", store, "v_type", store, "path",
         eval_path_names[r->path], "select", r->scores->context.select, "window", (int)opt->window,
         "sinks", (int)opt->n_sinks, "positions", positions[opt->positions], "share",
@@ -160,7 +160,7 @@ static json_t *cache_json(const eval_results *r)
         (json_int_t)usage->bytes_used, "bytes_touched", (json_int_t)usage->bytes_touched,
         "bytes_per_token", (json_int_t)usage->bytes_per_token, "index_bytes",
         (json_int_t)usage->index_bytes, "tail_bytes", (json_int_t)usage->tail_bytes, "cold_bytes",
-        0);
+        (json_int_t)usage->cold_bytes);
 }
 
 static json_t *quality_json(const eval_scores *scores, const figures *f)

@@ -16,7 +16,7 @@
     "      --topk-pages N   read the N likeliest pages; --dense-layers N, --recent N\n"            \
     "      --positions HOW  of sinks: original, cache; --kv-share HOW: model, pairs\n"             \
     "      --kv-type TYPE   keys and values stored as f16 (default), f32, q8 or q4\n"              \
-    "      --kv-budget N    most bytes the cache may reserve\n"                                    \
+    "      --kv-budget N    most bytes of the cache; --kv-offload FILE: of pages beyond\n"         \
     "      --batch N        tokens per prefill chunk (default 512)\n"                              \
     "      --deterministic  the same bits on every path; --isa auto, avx2, scalar\n"
 
@@ -99,8 +99,9 @@ const char details_generate[] =
     "first_token_ms, decode_ms, decode_tok_s) and cache (retain, store, select,\n"
     "n_ctx, bytes_per_token, bytes_reserved, bytes_used, bytes_shared,\n"
     "bytes_resident, bytes_touched, pages_touched, bytes_transient, index_bytes,\n"
-    "tail_bytes, pages_read, recomputed_tokens, evicted_tokens, reused_tokens;\n"
-    "with --prompt-cache restored_tokens), and system_tokens with --system.\n"
+    "tail_bytes, cold_bytes, cold_pages_read, pages_read, recomputed_tokens,\n"
+    "evicted_tokens, reused_tokens; with --prompt-cache restored_tokens), and\n"
+    "system_tokens with --system.\n"
     "\n"
     "Exit: 0 done, 1 fault while running or I/O, 2 command line, 3 bad or\n"
     "unsupported model file, 4 does not fit context or memory, 130 Ctrl-C,\n"
@@ -255,8 +256,8 @@ const char help_bench[] =
     "  -o FORMAT            md (default), csv, json or jsonl\n"
     "model:\n" MODEL_HELP "cache and speed (--mode says with or without):\n"
     "  -c, -t, --window, --sinks, --topk-pages, --dense-layers, --recent,\n"
-    "  --positions, --kv-share, --kv-type, --kv-budget, --batch, --deterministic,\n"
-    "  --isa\n"
+    "  --positions, --kv-share, --kv-type, --kv-budget, --kv-offload, --batch,\n"
+    "  --deterministic, --isa\n"
     "                       as in generate\n"
     "\n"
     "examples:\n"

@@ -16,17 +16,20 @@ size_t kv_index_page_bytes(const kv_dims *dims)
     return (size_t)dims->n_kv_heads * 2 * (size_t)dims->head_dim * sizeof(float);
 }
 
-kvass_status kv_index_open(kv_pool *pool, kvass_error *err)
+size_t kv_index_bytes(const kv_pool *pool)
 {
     size_t n_pages = 0, n_bytes;
-    if (pool->index) {
-        return KVASS_OK;
-    }
     for (int32_t i = 0; i < pool->dims.n_owners; i++) {
         n_pages += (size_t)pool->owners[i].n_pages;
     }
-    if (!kvass_mul_size(n_pages, kv_index_page_bytes(&pool->dims), &n_bytes)) {
-        return kvass_fail(err, KVASS_INVALID, "CACHE_SIZE", "the size of the index overflows");
+    return kvass_mul_size(n_pages, kv_index_page_bytes(&pool->dims), &n_bytes) ? n_bytes : SIZE_MAX;
+}
+
+kvass_status kv_index_open(kv_pool *pool, kvass_error *err)
+{
+    size_t n_bytes = kv_index_bytes(pool);
+    if (pool->index) {
+        return KVASS_OK;
     }
     void *base = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -62,13 +65,14 @@ static float *bounds_at(const kv_pool *pool, int32_t owner, int32_t kv_head, int
 
 /* bounds[2, head_dim] of all 32 keys of a page, by way of tile[32, head_dim] */
 static void find_bounds(const kv_pool *pool, int32_t owner, int32_t kv_head, int32_t page,
-                        float *tile, float *bounds)
+                        kv_reader *reader, float *tile, float *bounds)
 {
     int32_t head_dim = pool->dims.head_dim;
     float *min = bounds, *max = bounds + head_dim;
-    kv_span span = {page * KV_PAGE_ROWS, KV_PAGE_ROWS, 0};
-    pool->store->key.load(pool->kernels, kv_pool_key_range(pool, owner, kv_head), span, head_dim,
-                          tile);
+    int32_t frame = kv_frame(&pool->owners[owner], page);
+    kv_span span = {frame >= 0 ? frame * KV_PAGE_ROWS : -1 - page * KV_PAGE_ROWS, KV_PAGE_ROWS, 0};
+    kv_rows rows = kv_pool_rows(pool, owner, kv_head, span, reader);
+    pool->store->key.load(pool->kernels, rows.keys, rows.span, head_dim, tile);
     memcpy(min, tile, (size_t)head_dim * sizeof *min);
     memcpy(max, tile, (size_t)head_dim * sizeof *max);
     for (int32_t r = 1; r < KV_PAGE_ROWS; r++) {
@@ -89,7 +93,7 @@ void kv_index_pages(kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t beg
             continue;
         }
         for (int32_t kv_head = 0; kv_head < pool->dims.n_kv_heads; kv_head++) {
-            find_bounds(pool, owner, kv_head, page, pool->tile,
+            find_bounds(pool, owner, kv_head, page, pool->readers, pool->tile,
                         bounds_at(pool, owner, kv_head, page));
         }
         pool->n_index_touched += !(o->index_state[page] & KV_INDEX_TOUCHED);
@@ -146,7 +150,8 @@ void kv_index_score(const kv_pool *pool, const kv_seq *seq, int32_t owner, const
                 n++;
             }
         } else { /* filled in the running forward, or by a context that keeps no index */
-            find_bounds(pool, owner, query->kv_head, page, scratch->tile, scratch->bounds);
+            find_bounds(pool, owner, query->kv_head, page, scratch->reader, scratch->tile,
+                        scratch->bounds);
         }
         /* each[n_q, n] = halves[n_q, 2 * head_dim] . bounds[n, 2 * head_dim]^T */
         pool->kernels->kv_dot_f32(scratch->halves, query->n_q, 2 * head_dim, bounds, n, 1.0f,

@@ -17,6 +17,8 @@
 #ifndef KVASS_CACHE_KV_H
 #define KVASS_CACHE_KV_H
 
+#include <stdatomic.h>
+
 #include "engine/base/arena.h"
 #include "engine/base/error.h"
 #include "engine/kernels/kernels.h"
@@ -33,7 +35,8 @@ typedef struct kv_view {
 } kv_view;
 
 /* Rows [row, row + n_rows) of a range hold positions pos, pos + 1, ...; rows count from the range's
- * start, 32 to a page. Spans are in order of position. */
+ * start, 32 to a page. Spans are in order of position. A span of a page that lies in the file has a
+ * negative row; kv_pool_rows() tells where to read either. */
 typedef struct kv_span {
     int32_t row, n_rows, pos;
 } kv_span;
@@ -102,6 +105,8 @@ typedef struct kv_pick_scratch {
     float *each;   /* [n_q, 64]: scores of some pages for each query head */
     float *scores; /* [kv_max_spans]: of the pages there are to choose from */
     int32_t *best; /* [kv_max_spans]: the pages that lead, as a heap */
+    float *any;    /* [kv_max_spans]: the best score of any KV head, for kvass_seq_search */
+    struct kv_reader *reader; /* NULL where all pages are in memory */
 } kv_pick_scratch;
 
 struct kv_pool;
@@ -134,10 +139,12 @@ const kv_select_ops *kv_select_get(kvass_select select);
 typedef struct kv_dims {
     int32_t n_owners; /* layers that have K and V of their own */
     int32_t n_kv_heads, head_dim;
-    int32_t n_ctx;   /* positions one sequence can hold */
-    int32_t n_batch; /* rows that one forward appends at most */
-    bool has_tail;   /* of the store */
-    bool indexed;    /* bounds of every full page's keys are kept from the start */
+    int32_t n_ctx;     /* positions one sequence can hold */
+    int32_t n_batch;   /* rows that one forward appends at most */
+    bool has_tail;     /* of the store */
+    bool indexed;      /* bounds of every full page's keys are kept from the start */
+    int32_t n_readers; /* threads that read pages from a file; 0 = all pages stay in memory */
+    int32_t n_recent;  /* newest positions of a sequence that do not go to the file */
 } kv_dims;
 
 /* The pages of one owner layer. */
@@ -146,6 +153,7 @@ typedef struct kv_owner {
     const kv_retain_ops *retain;
     int32_t n_pages;   /* for all sequences together */
     int32_t n_entries; /* page table entries of one sequence: pages it can hold at once */
+    int32_t n_away;    /* of n_pages, those for which memory has no room beside the others */
     bool shared;       /* other layers read its rows, too */
     /* bookkeeping, carved */
     int32_t n_free;
@@ -156,7 +164,35 @@ typedef struct kv_owner {
     unsigned char *base;        /* K ranges of all heads, then V ranges */
     unsigned char *index_state; /* index_state[n_pages]: KV_INDEX_* */
     float *index;               /* [n_kv_heads, n_pages, 2, head_dim]; NULL while there is none */
+    /* where pages may lie in the file: their places in memory, n_pages - n_away of them */
+    int32_t *frame_of; /* frame_of[n_pages]: -1 = in the file; NULL = no page leaves its place */
+    int32_t n_free_frames;
+    uint64_t *free_frames; /* bit set = place is free */
+    uint32_t *version;     /* version[n_pages]: how often it was written to the file */
+    uint64_t file_at;      /* where the file's part of this layer begins */
 } kv_owner;
+
+/* A head's page read from the file. */
+typedef struct kv_slot {
+    int32_t owner, kv_head, page;
+    uint32_t version;
+    int64_t last_use; /* 0 = nothing */
+} kv_slot;
+
+/* What one thread has read from the file last; a segment of attention has at most 8 pages. */
+enum { KV_READER_SLOTS = 16 };
+typedef struct kv_reader {
+    unsigned char *keys, *values; /* [KV_READER_SLOTS] pages */
+    kv_slot slots[KV_READER_SLOTS];
+    int64_t clock, n_read;
+} kv_reader;
+
+/* The file of pages that are not in memory. */
+typedef struct kv_cold {
+    char *path;
+    int fd;
+    atomic_int failure; /* of the first read or write that failed and was not told yet */
+} kv_cold;
 
 typedef struct kv_pool {
     kv_dims dims;
@@ -172,6 +208,9 @@ typedef struct kv_pool {
     size_t index_bytes;
     int64_t n_index_touched; /* pages whose bounds were ever written */
     float *tile;             /* [32, head_dim]: a page's keys on their way into the index */
+    kv_cold *cold;           /* NULL = there is no file */
+    kv_reader *readers;      /* readers[n_readers] */
+    struct kv_seq *seqs;     /* whose pages may go to the file, as a list */
 } kv_pool;
 
 /* Set the policy's functions and n_entries. */
@@ -198,8 +237,47 @@ int32_t kv_pool_take(kv_pool *pool, int32_t owner); /* a free page with one hold
 void kv_pool_share(kv_pool *pool, int32_t owner, int32_t page);  /* one more holder */
 void kv_pool_return(kv_pool *pool, int32_t owner, int32_t page); /* one holder less; free at none */
 
+/* Places in memory; -1 when there is none. */
+int32_t kv_pool_take_frame(kv_pool *pool, int32_t owner);
+void kv_pool_return_frame(kv_pool *pool, int32_t owner, int32_t frame);
+
+/* A page's place in the ranges, or negative where it lies in the file. */
+static inline int32_t kv_frame(const kv_owner *owner, int32_t page)
+{
+    return owner->frame_of ? owner->frame_of[page] : page;
+}
+
 /* Fill the byte counts of *usage (not recomputed_tokens, bytes_transient). */
 void kv_pool_get_usage(const kv_pool *pool, kvass_cache_usage *usage);
+
+/* ---- pages in a file (cold.c) ---------------------------------------------------------------- */
+
+/* Rows of one KV head that can be read: `span` counts from keys and values. */
+typedef struct kv_rows {
+    const void *keys, *values;
+    kv_span span;
+} kv_rows;
+
+size_t kv_reader_bytes(size_t key_page_bytes, size_t value_page_bytes);
+/* Create the file, which must not exist; it has no name from then on. */
+kvass_status kv_cold_open(kv_pool *pool, const char *path, kvass_error *err);
+void kv_cold_close(kv_pool *pool);
+/* IO when a page could not be read or written since the last time. */
+kvass_status kv_cold_check(kv_pool *pool, kvass_error *err);
+/* Where to read a span of kv_seq_spans(); valid until the reader has read KV_READER_SLOTS - 1 other
+ * pages. What cannot be read is zero. */
+kv_rows kv_pool_rows(const kv_pool *pool, int32_t owner, int32_t kv_head, kv_span span,
+                     kv_reader *reader);
+/* Places in memory for all that kv_reserve() will ask for. false: see kv_cold_check(). */
+bool kv_cold_prepare(kv_pool *pool, struct kv_seq *const *seqs, const int32_t *n_new,
+                     int32_t n_seqs);
+/* All pages of a sequence that may leave go to the file. false: see kv_cold_check(). */
+bool kv_cold_offload(kv_pool *pool, const struct kv_seq *seq);
+/* One head of a page that has no place in memory. false: see kv_cold_check(). */
+bool kv_cold_read_head(const kv_pool *pool, int32_t owner, int32_t kv_head, int32_t page,
+                       unsigned char *keys, unsigned char *values);
+bool kv_cold_write_head(kv_pool *pool, int32_t owner, int32_t kv_head, int32_t page,
+                        unsigned char *keys, unsigned char *values);
 
 /* ---- index: bounds of keys ------------------------------------------------------------------- */
 
@@ -210,6 +288,7 @@ enum { KV_INDEX_VALID = 1, KV_INDEX_TOUCHED = 2 };
 enum { KV_INDEX_EACH = 64 }; /* pages scored at a time */
 
 size_t kv_index_page_bytes(const kv_dims *dims); /* of one page of one owner layer */
+size_t kv_index_bytes(const kv_pool *pool);      /* of all pages */
 /* Make room for the index of all pages; nothing if it is there. */
 kvass_status kv_index_open(kv_pool *pool, kvass_error *err);
 void kv_index_close(kv_pool *pool);
@@ -235,6 +314,7 @@ typedef struct kv_seq {
     float *tail;        /* [n_owners, n_kv_heads, 2, KV_TAIL_ROWS, head_dim], see tail.c; or NULL */
     int32_t tail_skip;  /* position - tail_skip, modulo KV_TAIL_ROWS, is a row's place in it */
     int32_t tail_low;   /* the oldest position that it holds */
+    struct kv_seq *next; /* in the pool's list */
 } kv_seq;
 
 /* K and V of the rows that the running forward appends to one sequence, unquantized:
@@ -253,6 +333,8 @@ typedef struct kv_exact {
 /* Where the table of an owner layer keeps logical page i (positions 32i ..), one that it holds. */
 int32_t *kv_seq_entry(const kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t i);
 
+/* Let the sequence's pages go to the file. */
+void kv_seq_join(kv_pool *pool, kv_seq *seq);
 int32_t kv_max_spans(const kv_pool *pool); /* spans that kv_seq_spans can yield at most */
 void kv_seq_carve(kv_seq *seq, const kv_dims *dims, const kv_owner *owners, kvass_arena *arena);
 
@@ -260,7 +342,7 @@ void kv_seq_carve(kv_seq *seq, const kv_dims *dims, const kv_owner *owners, kvas
  * most n_batch rows. */
 bool kv_can_reserve(const kv_pool *pool, kv_seq *const *seqs, const int32_t *n_new, int32_t n_seqs);
 /* Pages for n_new[i] more rows (together at most n_batch), copying open pages that are shared.
- * false: the pool has too few, and nothing has changed. */
+ * false: the pool has too few, or kv_cold_check() says why; then nothing has changed. */
 bool kv_reserve(kv_pool *pool, kv_seq *const *seqs, const int32_t *n_new, int32_t n_seqs);
 /* Pages for n more rows behind those already reserved of a lone sequence, whose pool has room for
  * them. */
@@ -315,6 +397,10 @@ bool kv_tail_reaches(const kv_pool *pool, const kv_seq *seq, int32_t n_rows);
  * Neighbouring pages merge. Returns the number of spans. */
 int32_t kv_seq_spans(const kv_pool *pool, const kv_seq *seq, int32_t owner, kv_view view,
                      kv_span *out);
+/* Full pages that an owner layer holds of committed rows: [0, n) of pinned positions, returned, and
+ * [*begin, *end). */
+int32_t kv_seq_full_pages(const kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t *begin,
+                          int32_t *end);
 /* Append those of positions [lo, hi) to spans[n]; returns how many there are then. */
 int32_t kv_seq_add_spans(const kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t lo,
                          int32_t hi, kv_span *spans, int32_t n);

@@ -40,15 +40,20 @@ static size_t head_page_bytes(const kv_store_ops *store, int32_t head_dim)
 bool kv_pool_bytes(const kv_dims *dims, const kv_owner *owners, const kv_store_ops *store,
                    size_t *n_bytes)
 {
-    size_t n_pages = 0, n = head_page_bytes(store, dims->head_dim);
+    size_t n_pages = 0, n_away = 0, n = head_page_bytes(store, dims->head_dim);
+    size_t slots = KV_READER_SLOTS * n * (size_t)dims->n_readers, index = 0;
     for (int32_t i = 0; i < dims->n_owners; i++) {
         n_pages += (size_t)owners[i].n_pages; /* at most 1024 layers of 2^31 */
+        n_away += (size_t)owners[i].n_away;
     }
     if (!kvass_mul_size(n, (size_t)dims->n_kv_heads, &n)) {
         return false;
     }
-    n += dims->indexed ? kv_index_page_bytes(dims) : 0; /* less than a page of keys */
-    return kvass_mul_size(n, n_pages, n_bytes);
+    if (dims->indexed && !kvass_mul_size(kv_index_page_bytes(dims), n_pages, &index)) {
+        return false;
+    }
+    return kvass_mul_size(n, n_pages - n_away, n_bytes) &&
+           kvass_add_size(*n_bytes, index, n_bytes) && kvass_add_size(*n_bytes, slots, n_bytes);
 }
 
 void kv_pool_carve(kv_pool *pool, const kv_dims *dims, kv_owner *owners, kvass_arena *arena)
@@ -63,6 +68,16 @@ void kv_pool_carve(kv_pool *pool, const kv_dims *dims, kv_owner *owners, kvass_a
             kvass_arena_take(arena, (size_t)n_words(owner->n_pages), sizeof *owner->free_slots);
         owner->touched = kvass_arena_take(arena, n, sizeof *owner->touched);
         owner->index_state = kvass_arena_take(arena, n, sizeof *owner->index_state);
+        if (dims->n_readers > 0 && owner->policy.window == 0) {
+            owner->frame_of = kvass_arena_take(arena, n, sizeof *owner->frame_of);
+            owner->version = kvass_arena_take(arena, n, sizeof *owner->version);
+            owner->free_frames = kvass_arena_take(arena, (size_t)n_words(owner->n_pages),
+                                                  sizeof *owner->free_frames);
+        }
+    }
+    if (dims->n_readers > 0) {
+        pool->cold = kvass_arena_take(arena, 1, sizeof *pool->cold);
+        pool->readers = kvass_arena_take(arena, (size_t)dims->n_readers, sizeof *pool->readers);
     }
     pool->tile = kvass_arena_take(arena, KV_PAGE_ROWS, (size_t)dims->head_dim * sizeof *pool->tile);
 }
@@ -86,16 +101,46 @@ static void shuffle(int32_t *order, int32_t n, uint64_t seed)
     }
 }
 
+static int32_t n_frames(const kv_owner *owner)
+{
+    return owner->n_pages - owner->n_away;
+}
+
+static void set_bit(uint64_t *bits, int32_t i)
+{
+    bits[i / WORD_BITS] |= (uint64_t)1 << i % WORD_BITS;
+}
+
+/* the lowest bit that is set, of which there is one; cleared */
+static int32_t take_bit(uint64_t *bits)
+{
+    int32_t w = 0;
+    while (bits[w] == 0) {
+        w++;
+    }
+    int32_t bit = (int32_t)__builtin_ctzll(bits[w]);
+    bits[w] &= bits[w] - 1;
+    return w * WORD_BITS + bit;
+}
+
 static void open_owner(kv_owner *owner, uint64_t page_seed)
 {
     for (int32_t page = 0; page < owner->n_pages; page++) {
         owner->order[page] = page;
-        owner->free_slots[page / WORD_BITS] |= (uint64_t)1 << page % WORD_BITS;
+        set_bit(owner->free_slots, page);
     }
     if (page_seed != 0) {
         shuffle(owner->order, owner->n_pages, page_seed);
     }
     owner->n_free = owner->n_pages;
+    for (int32_t page = 0; owner->frame_of && page < owner->n_pages; page++) {
+        owner->frame_of[page] = -1;
+    }
+    owner->n_free_frames = 0;
+    for (int32_t frame = 0; owner->frame_of && frame < n_frames(owner); frame++) {
+        set_bit(owner->free_frames, frame);
+        owner->n_free_frames++;
+    }
 }
 
 kvass_status kv_pool_open(kv_pool *pool, const kv_store_ops *store, const kvass_kernels *kernels,
@@ -107,7 +152,7 @@ kvass_status kv_pool_open(kv_pool *pool, const kv_store_ops *store, const kvass_
     pool->key_page_bytes = store->key.page_bytes(dims->head_dim);
     pool->value_page_bytes = store->value.page_bytes(dims->head_dim);
     pool->page_bytes = head_page_bytes(store, dims->head_dim) * (size_t)dims->n_kv_heads;
-    kv_dims pages_only = *dims;
+    kv_dims pages_only = *dims; /* and the readers' slots */
     pages_only.indexed = false;
     if (!kv_pool_bytes(&pages_only, pool->owners, store, &pool->reserved)) {
         return kvass_fail(err, KVASS_INVALID, "CACHE_SIZE", "the cache's size overflows");
@@ -121,8 +166,13 @@ kvass_status kv_pool_open(kv_pool *pool, const kv_store_ops *store, const kvass_
     size_t at = 0;
     for (int32_t i = 0; i < dims->n_owners; i++) {
         pool->owners[i].base = pool->base + at;
-        at += (size_t)pool->owners[i].n_pages * pool->page_bytes;
+        at += (size_t)n_frames(&pool->owners[i]) * pool->page_bytes;
         open_owner(&pool->owners[i], page_seed);
+    }
+    for (int32_t i = 0; i < dims->n_readers; i++) {
+        pool->readers[i].keys = pool->base + at;
+        pool->readers[i].values = pool->readers[i].keys + KV_READER_SLOTS * pool->key_page_bytes;
+        at += kv_reader_bytes(pool->key_page_bytes, pool->value_page_bytes);
     }
     return dims->indexed ? kv_index_open(pool, err) : KVASS_OK;
 }
@@ -130,6 +180,7 @@ kvass_status kv_pool_open(kv_pool *pool, const kv_store_ops *store, const kvass_
 void kv_pool_close(kv_pool *pool)
 {
     kv_index_close(pool);
+    kv_cold_close(pool);
     if (pool->base) {
         (void)munmap(pool->base, pool->reserved);
         pool->base = NULL;
@@ -139,15 +190,15 @@ void kv_pool_close(kv_pool *pool)
 void *kv_pool_key_range(const kv_pool *pool, int32_t owner, int32_t kv_head)
 {
     const kv_owner *o = &pool->owners[owner];
-    return o->base + (size_t)kv_head * (size_t)o->n_pages * pool->key_page_bytes;
+    return o->base + (size_t)kv_head * (size_t)n_frames(o) * pool->key_page_bytes;
 }
 
 void *kv_pool_value_range(const kv_pool *pool, int32_t owner, int32_t kv_head)
 {
     const kv_owner *o = &pool->owners[owner];
-    size_t n_pages = (size_t)o->n_pages;
-    size_t keys = (size_t)pool->dims.n_kv_heads * n_pages * pool->key_page_bytes;
-    return o->base + keys + (size_t)kv_head * n_pages * pool->value_page_bytes;
+    size_t n = (size_t)n_frames(o);
+    size_t keys = (size_t)pool->dims.n_kv_heads * n * pool->key_page_bytes;
+    return o->base + keys + (size_t)kv_head * n * pool->value_page_bytes;
 }
 
 /* page -> slot is only needed when a page goes home; in a shuffled pool it is searched */
@@ -161,26 +212,48 @@ static int32_t slot_of(const kv_owner *o, int32_t page)
     return slot;
 }
 
+static void touch(kv_pool *pool, kv_owner *o, int32_t frame)
+{
+    if (!o->touched[frame]) {
+        o->touched[frame] = true;
+        pool->n_touched++;
+    }
+}
+
+int32_t kv_pool_take_frame(kv_pool *pool, int32_t owner)
+{
+    kv_owner *o = &pool->owners[owner];
+    if (o->n_free_frames == 0) {
+        return -1;
+    }
+    int32_t frame = take_bit(o->free_frames);
+    o->n_free_frames--;
+    touch(pool, o, frame);
+    return frame;
+}
+
+void kv_pool_return_frame(kv_pool *pool, int32_t owner, int32_t frame)
+{
+    kv_owner *o = &pool->owners[owner];
+    set_bit(o->free_frames, frame);
+    o->n_free_frames++;
+}
+
 int32_t kv_pool_take(kv_pool *pool, int32_t owner)
 {
     kv_owner *o = &pool->owners[owner];
     if (o->n_free == 0) {
         return -1;
     }
-    int32_t w = 0;
-    while (o->free_slots[w] == 0) {
-        w++;
-    }
-    int32_t bit = (int32_t)__builtin_ctzll(o->free_slots[w]);
-    o->free_slots[w] &= o->free_slots[w] - 1;
+    int32_t page = o->order[take_bit(o->free_slots)];
     o->n_free--;
-    int32_t page = o->order[w * WORD_BITS + bit];
     o->refs[page] = 1;
     kv_index_forget(pool, owner, page);
-    if (!o->touched[page]) {
-        o->touched[page] = true;
-        pool->n_touched++;
+    if (!o->frame_of) {
+        touch(pool, o, page);
+        return page;
     }
+    o->frame_of[page] = kv_pool_take_frame(pool, owner);
     return page;
 }
 
@@ -196,15 +269,17 @@ void kv_pool_return(kv_pool *pool, int32_t owner, int32_t page)
     if (--o->refs[page] > 0) {
         return;
     }
-    int32_t slot = slot_of(o, page);
-    o->free_slots[slot / WORD_BITS] |= (uint64_t)1 << slot % WORD_BITS;
+    set_bit(o->free_slots, slot_of(o, page));
     o->n_free++;
+    if (o->frame_of && o->frame_of[page] >= 0) {
+        kv_pool_return_frame(pool, owner, o->frame_of[page]);
+    }
 }
 
 void kv_pool_get_usage(const kv_pool *pool, kvass_cache_usage *usage)
 {
     const kv_dims *dims = &pool->dims;
-    size_t n_shared = 0, n_used = 0;
+    size_t n_shared = 0, n_used = 0, n_cold = 0;
     int64_t n_pages = 0;
     size_t n_growing = 0; /* layers without a window: what one more position costs for good */
     for (int32_t i = 0; i < dims->n_owners; i++) {
@@ -214,6 +289,7 @@ void kv_pool_get_usage(const kv_pool *pool, kvass_cache_usage *usage)
         for (int32_t page = 0; page < owner->n_pages; page++) {
             n_used += owner->refs[page] > 0;
             n_shared += owner->refs[page] > 1;
+            n_cold += owner->refs[page] > 0 && kv_frame(owner, page) < 0;
         }
     }
     size_t index_page_bytes = pool->index ? kv_index_page_bytes(dims) : 0;
@@ -221,7 +297,8 @@ void kv_pool_get_usage(const kv_pool *pool, kvass_cache_usage *usage)
         .bytes_reserved = pool->reserved + pool->index_bytes,
         .bytes_used = n_used * pool->page_bytes,
         .bytes_shared = n_shared * pool->page_bytes,
-        .bytes_resident = n_used * pool->page_bytes,
+        .cold_bytes = n_cold * pool->page_bytes,
+        .bytes_resident = (n_used - n_cold) * pool->page_bytes,
         .bytes_touched = (size_t)pool->n_touched * pool->page_bytes +
                          (size_t)pool->n_index_touched * index_page_bytes,
         .bytes_per_token = (pool->page_bytes + index_page_bytes) / KV_PAGE_ROWS * n_growing,
@@ -231,4 +308,7 @@ void kv_pool_get_usage(const kv_pool *pool, kvass_cache_usage *usage)
         .n_pages_touched = (int32_t)pool->n_touched,
         .page_rows = KV_PAGE_ROWS,
     };
+    for (int32_t i = 0; i < dims->n_readers; i++) {
+        usage->cold_pages_read += pool->readers[i].n_read;
+    }
 }

@@ -92,23 +92,42 @@ bool kv_seq_can_load(const kv_pool *pool, const kv_seq *seq, int32_t n_shared, i
     return true;
 }
 
-/* One page, K and V of every head, to a file or from one. */
-static kvass_status move_page(const kv_pool *pool, int32_t owner, int32_t page, int32_t n_rows,
+/* bytes to a file or from one */
+static kvass_status move_bytes(unsigned char *x, size_t n, kvass_out_file *out, kvass_in_file *in,
+                               kvass_error *err)
+{
+    return out ? kvass_out_file_put(out, x, n, err) : kvass_in_file_take(in, x, n, err);
+}
+
+/* One page, K and V of every head, to a file or from one. A page without a place in memory goes
+ * through the first reader's first slot, from which nobody reads meanwhile. */
+static kvass_status move_page(kv_pool *pool, int32_t owner, int32_t page, int32_t n_rows,
                               kvass_out_file *out, kvass_in_file *in, kvass_error *err)
 {
     kvass_status status = KVASS_OK;
+    int32_t frame = kv_frame(&pool->owners[owner], page);
+    bool away = frame < 0;
+    size_t n_keys = bytes_of_rows(pool, pool->key_page_bytes, n_rows);
+    size_t n_values = bytes_of_rows(pool, pool->value_page_bytes, n_rows);
     for (int32_t kv_head = 0; kv_head < pool->dims.n_kv_heads && !status; kv_head++) {
-        unsigned char *keys = kv_pool_key_range(pool, owner, kv_head);
-        unsigned char *values = kv_pool_value_range(pool, owner, kv_head);
-        size_t n_keys = bytes_of_rows(pool, pool->key_page_bytes, n_rows);
-        size_t n_values = bytes_of_rows(pool, pool->value_page_bytes, n_rows);
-        keys += (size_t)page * pool->key_page_bytes;
-        values += (size_t)page * pool->value_page_bytes;
-        status = out ? kvass_out_file_put(out, keys, n_keys, err)
-                     : kvass_in_file_take(in, keys, n_keys, err);
-        if (!status) {
-            status = out ? kvass_out_file_put(out, values, n_values, err)
-                         : kvass_in_file_take(in, values, n_values, err);
+        unsigned char *keys = away ? pool->readers[0].keys
+                                   : (unsigned char *)kv_pool_key_range(pool, owner, kv_head) +
+                                         (size_t)frame * pool->key_page_bytes;
+        unsigned char *values = away ? pool->readers[0].values
+                                     : (unsigned char *)kv_pool_value_range(pool, owner, kv_head) +
+                                           (size_t)frame * pool->value_page_bytes;
+        if (away) {
+            pool->readers[0].slots[0].last_use = 0;
+        }
+        if (away && out && !kv_cold_read_head(pool, owner, kv_head, page, keys, values)) {
+            return kv_cold_check(pool, err);
+        }
+        if ((status = move_bytes(keys, n_keys, out, in, err)) ||
+            (status = move_bytes(values, n_values, out, in, err))) {
+            return status;
+        }
+        if (away && in && !kv_cold_write_head(pool, owner, kv_head, page, keys, values)) {
+            return kv_cold_check(pool, err);
         }
     }
     return status;
@@ -142,7 +161,7 @@ static kvass_status move_tail(const kv_pool *pool, const kv_seq *seq, int32_t ow
     return status;
 }
 
-static kvass_status move_pages(const kv_pool *pool, const kv_seq *seq, int32_t n_shared,
+static kvass_status move_pages(kv_pool *pool, const kv_seq *seq, int32_t n_shared,
                                kvass_out_file *out, kvass_in_file *in, kvass_error *err)
 {
     kvass_status status = KVASS_OK;
@@ -161,8 +180,8 @@ static kvass_status move_pages(const kv_pool *pool, const kv_seq *seq, int32_t n
     return status;
 }
 
-kvass_status kv_seq_save(const kv_pool *pool, const kv_seq *seq, int32_t n_shared,
-                         kvass_out_file *out, kvass_error *err)
+kvass_status kv_seq_save(kv_pool *pool, const kv_seq *seq, int32_t n_shared, kvass_out_file *out,
+                         kvass_error *err)
 {
     return move_pages(pool, seq, n_shared, out, NULL, err);
 }
@@ -176,7 +195,8 @@ kvass_status kv_seq_load(kv_pool *pool, kv_seq *seq, int32_t n_shared, int32_t n
         if (held.first > kv_pages_for(pool->owners[owner].policy.n_pinned)) {
             seq->first[owner] = held.first;
         }
-        for (int32_t i = n_shared; i < held.end; i++) {
+        /* the newest ones first: they get the places in memory, where those are few */
+        for (int32_t i = held.end - 1; i >= n_shared; i--) {
             if (i < held.n_pinned_end || i >= held.first) {
                 *kv_seq_entry(pool, seq, owner, i) = kv_pool_take(pool, owner);
             }

@@ -10,7 +10,7 @@
 
 /* Bytes that kv_seq_save writes for a sequence of n_rows rows. */
 uint64_t kv_saved_bytes(const kv_pool *pool, int32_t n_shared, int32_t n_rows);
-kvass_status kv_seq_save(const kv_pool *pool, const kv_seq *seq, int32_t n_shared,
+kvass_status kv_seq_save(kv_pool *pool, const kv_seq *seq, int32_t n_shared,
                          kvass_out_file *out, kvass_error *err);
 /* Whether n_rows rows from a file would find pages, once what seq holds has come home. */
 bool kv_seq_can_load(const kv_pool *pool, const kv_seq *seq, int32_t n_shared, int32_t n_rows);

@@ -41,7 +41,7 @@ void kv_select_best(const float *scores, int32_t n, int32_t n_best, int32_t *bes
     for (int32_t i = n_best / 2 - 1; i >= 0; i--) {
         sift(scores, best, n_best, i);
     }
-    for (int32_t i = n_best; i < n; i++) {
+    for (int32_t i = n_best; n_best > 0 && i < n; i++) {
         if (before(scores, i, best[0])) {
             best[0] = i;
             sift(scores, best, n_best, 0);

@@ -30,6 +30,12 @@ int32_t *kv_seq_entry(const kv_pool *pool, const kv_seq *seq, int32_t owner, int
     return entry(pool, seq, owner, i);
 }
 
+void kv_seq_join(kv_pool *pool, kv_seq *seq)
+{
+    seq->next = pool->seqs;
+    pool->seqs = seq;
+}
+
 int32_t kv_max_spans(const kv_pool *pool)
 {
     int32_t most = 0;
@@ -116,8 +122,10 @@ bool kv_can_reserve(const kv_pool *pool, kv_seq *const *seqs, const int32_t *n_n
 }
 
 /* rows of a page, K and V of every head */
-static void copy_page(const kv_pool *pool, int32_t owner, int32_t from, int32_t to)
+static void copy_page(const kv_pool *pool, int32_t owner, int32_t from_page, int32_t to_page)
 {
+    int32_t from = kv_frame(&pool->owners[owner], from_page);
+    int32_t to = kv_frame(&pool->owners[owner], to_page);
     for (int32_t kv_head = 0; kv_head < pool->dims.n_kv_heads; kv_head++) {
         unsigned char *keys = kv_pool_key_range(pool, owner, kv_head);
         unsigned char *values = kv_pool_value_range(pool, owner, kv_head);
@@ -146,7 +154,8 @@ static void reserve_rows(kv_pool *pool, kv_seq *seq, int32_t n_new, int32_t owne
 
 bool kv_reserve(kv_pool *pool, kv_seq *const *seqs, const int32_t *n_new, int32_t n_seqs)
 {
-    if (!kv_can_reserve(pool, seqs, n_new, n_seqs)) {
+    if (!kv_can_reserve(pool, seqs, n_new, n_seqs) ||
+        (pool->cold && !kv_cold_prepare(pool, seqs, n_new, n_seqs))) {
         return false;
     }
     for (int32_t i = 0; i < n_seqs; i++) {
@@ -180,7 +189,7 @@ void kv_seq_put(kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t kv_head
     }
     int32_t head_dim = pool->dims.head_dim;
     int32_t page = *entry(pool, seq, owner, pos / KV_PAGE_ROWS);
-    int32_t row = page * KV_PAGE_ROWS + pos % KV_PAGE_ROWS;
+    int32_t row = kv_frame(&pool->owners[owner], page) * KV_PAGE_ROWS + pos % KV_PAGE_ROWS;
     const kv_store_ops *store = pool->store;
     store->key.put(pool->kernels, kv_pool_key_range(pool, owner, kv_head), row, head_dim, k);
     store->value.put(pool->kernels, kv_pool_value_range(pool, owner, kv_head), row, head_dim, v);
@@ -281,6 +290,15 @@ void kv_seq_fork(kv_pool *pool, kv_seq *dst, const kv_seq *src)
     }
 }
 
+int32_t kv_seq_full_pages(const kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t *begin,
+                          int32_t *end)
+{
+    int32_t n_pinned = pinned_pages(&pool->owners[owner]);
+    *begin = max_of(seq->first[owner], n_pinned);
+    *end = max_of(seq->n_rows / KV_PAGE_ROWS, *begin);
+    return seq->n_rows / KV_PAGE_ROWS < n_pinned ? seq->n_rows / KV_PAGE_ROWS : n_pinned;
+}
+
 int32_t kv_seq_can_truncate(const kv_pool *pool, const kv_seq *seq)
 {
     int32_t lowest = 0;
@@ -315,9 +333,13 @@ int32_t kv_seq_add_spans(const kv_pool *pool, const kv_seq *seq, int32_t owner, 
         int32_t in_page = pos % KV_PAGE_ROWS;
         int32_t left = KV_PAGE_ROWS - in_page;
         int32_t n_rows = hi - pos < left ? hi - pos : left;
-        int32_t row = *entry(pool, seq, owner, pos / KV_PAGE_ROWS) * KV_PAGE_ROWS + in_page;
+        int32_t page = *entry(pool, seq, owner, pos / KV_PAGE_ROWS);
+        int32_t frame = kv_frame(&pool->owners[owner], page);
+        int32_t row = frame >= 0 ? frame * KV_PAGE_ROWS + in_page
+                                 : -1 - (page * KV_PAGE_ROWS + in_page); /* see kv_pool_rows */
         kv_span *last = n > 0 ? &spans[n - 1] : NULL;
-        if (last && last->row + last->n_rows == row && last->pos + last->n_rows == pos) {
+        if (last && last->row >= 0 && last->row + last->n_rows == row &&
+            last->pos + last->n_rows == pos) {
             last->n_rows += n_rows;
         } else {
             spans[n++] = (kv_span){.row = row, .n_rows = n_rows, .pos = pos};

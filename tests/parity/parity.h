@@ -33,9 +33,11 @@ typedef struct parity_setup {
     int32_t n_sinks;
     kvass_positions positions;
     kvass_share share;
-    bool none; /* nothing is kept */
+    bool none;      /* nothing is kept */
     int32_t n_topk; /* 0 = everything is read */
     int32_t n_dense_layers, n_recent;
+    int32_t most_batch; /* not 0: rows of a chunk at most */
+    bool offload;       /* as little in memory as can be, the rest in a file */
 } parity_setup;
 
 typedef struct parity_path {
@@ -55,6 +57,13 @@ double parity_mean_kl(const parity_text *text, const float *a, const float *b);
 
 /* What all contexts of a setup have in common; a pool of just enough pages. */
 kvass_context_options parity_options(const parity_text *text, const parity_setup *setup);
+
+/* The least budget that a context with an offload file can have. */
+size_t parity_least_budget(const kvass_model *model, kvass_context_options options);
+/* A path that no file has, in a folder for temporary files. Static storage. */
+const char *parity_temp_path(void);
+/* Pages that contexts of the paths have read out of offload files. */
+extern int64_t parity_cold_pages_read;
 
 /* Fails the test with the library's message. */
 void parity_check(kvass_status status, const kvass_error *err);

@@ -1,14 +1,40 @@
 /* parity_paths.c - the ways of running a text; see parity.h. */
 #include "tests/parity/parity.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void parity_check(kvass_status status, const kvass_error *err)
 {
     if (status != KVASS_OK) {
         fail_msg("%s (%s): %s", kvass_status_text(status), err->rule, err->message);
     }
+}
+
+int64_t parity_cold_pages_read;
+
+const char *parity_temp_path(void)
+{
+    static char path[256];
+    static int n;
+    const char *folder = getenv("TMPDIR");
+    (void)snprintf(path, sizeof path, "%s/kvass-test-%ld-%d", folder ? folder : "/tmp",
+                   (long)getpid(), n++);
+    return path;
+}
+
+size_t parity_least_budget(const kvass_model *model, kvass_context_options options)
+{
+    kvass_error err;
+    kvass_context *ctx;
+    size_t least = 0;
+    options.kv_budget = 1;
+    assert_int_equal(kvass_context_open(&ctx, model, &options, &err), KVASS_BUDGET);
+    const char *number = strstr(err.message, "too small: ");
+    assert_true(number && sscanf(number, "too small: %zu bytes hold", &least) == 1);
+    return least;
 }
 
 kvass_context_options parity_options(const parity_text *text, const parity_setup *setup)
@@ -25,7 +51,7 @@ kvass_context_options parity_options(const parity_text *text, const parity_setup
     o.select = setup->n_topk > 0 ? KVASS_SELECT_TOPK : KVASS_SELECT_ALL;
     o.n_topk = setup->n_topk;
     o.n_dense_layers = setup->n_dense_layers;
-    o.n_recent = setup->n_recent;
+    o.n_recent = setup->n_topk > 0 || setup->offload ? setup->n_recent : 0;
     if (setup->window > 0) {
         o.retain = KVASS_RETAIN_WINDOW;
         o.window = setup->window;
@@ -41,8 +67,12 @@ static kvass_context *open_context(const parity_text *text, const parity_setup *
     kvass_context *ctx;
     kvass_context_options o = parity_options(text, setup);
     o.n_seqs = n_seqs;
-    o.n_batch = n_batch;
+    o.n_batch = setup->most_batch > 0 && setup->most_batch < n_batch ? setup->most_batch : n_batch;
     o.n_logits = text->n_tokens + n_seqs;
+    if (setup->offload) {
+        o.offload_path = parity_temp_path();
+        o.kv_budget = parity_least_budget(text->model, o);
+    }
     parity_check(kvass_context_open(&ctx, text->model, &o, &err), &err);
     return ctx;
 }
@@ -62,6 +92,8 @@ static void close_context(const parity_text *text, kvass_context *ctx)
     kvass_context_info context;
     kvass_context_get_info(ctx, &context);
     kvass_context_get_usage(ctx, &usage);
+    assert_int_equal(usage.cold_bytes, 0);
+    parity_cold_pages_read += usage.cold_pages_read;
     bool keeps = strcmp(context.retain, "none") != 0;
     assert_int_equal(usage.n_pages_used, keeps && info.n_meta > 0 ? n_owners : 0);
     kvass_context_close(&ctx);
