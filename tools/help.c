@@ -16,7 +16,7 @@
     "      --topk-pages N   read the N likeliest pages; --dense-layers N, --recent N\n"            \
     "      --positions HOW  of sinks: original, cache; --kv-share HOW: model, pairs\n"             \
     "      --kv-type TYPE   keys and values stored as f16 (default), f32, q8 or q4\n"              \
-    "      --kv-budget N    most bytes of the cache; --kv-offload FILE: of pages beyond\n"         \
+    "      --kv-budget N    most bytes of the cache; --kv-offload FILE for the rest\n"             \
     "      --batch N        tokens per prefill chunk (default 512)\n"                              \
     "      --deterministic  the same bits on every path; --isa auto, avx2, scalar\n"
 

@@ -3,7 +3,7 @@
 need_model
 
 k=("$KVASS" generate -q -m "$model" --temp 0 -n 60 -t 1 --batch 32)
-seq 1 60 | tr '\n' ' ' >"$work/prompt"
+seq 1 200 | tr "\n" " " >"$work/prompt"
 expect 0 "${k[@]}" -f "$work/prompt"
 cp "$out" "$work/resident"
 
