@@ -74,7 +74,7 @@ def compare_ppl(a, model, tokenizer):
     os.remove(path)
     ids = tokenizer(text)["input_ids"]
     bos = a.bos
-    window = a.context - (bos >= 0)
+    window = a.context + 1 - (bos >= 0)  # the last position fed predicts one more
     nats, n = 0.0, 0
     with torch.no_grad():
         for at in range(0, len(ids), window):
@@ -84,7 +84,6 @@ def compare_ppl(a, model, tokenizer):
                 loss = torch.nn.functional.cross_entropy(logits, torch.tensor(part[1:]),
                                                          reduction="sum")
                 nats, n = nats + float(loss), n + len(part) - 1
-    print(f"perplexity: {mine} ")
     print(f"kvass {mine['ppl']:.6f} over {mine['tokens_scored']} tokens, "
           f"transformers {math.exp(nats / n):.6f} over {n}")
 
@@ -96,14 +95,15 @@ def main():
     p.add_argument("--bytes", type=int, default=20000)
     p.add_argument("--context", type=int, default=1024)
     p.add_argument("--bos", type=int, default=-1, help="what kvass eval begins a window with")
-    p.add_argument("-n", type=int, default=64)
+    p.add_argument("-n", type=int, default=64, help="tokens of each prompt; 0 leaves them out")
     p.add_argument("model")
     a = p.parse_args()
     torch.set_num_threads(1)
     folder, name = os.path.split(os.path.abspath(a.model))
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32).eval()
-    compare_text(a, model, tokenizer)
+    if a.n > 0:
+        compare_text(a, model, tokenizer)
     if a.text:
         compare_ppl(a, model, tokenizer)
 
