@@ -139,7 +139,9 @@ void eval_progress(const cli_options *opts, const char *what, int64_t n_done, in
         return;
     }
     if (n_total == 0) {
-        (void)fprintf(stderr, width > 0 ? "\r%*s\r" : "", width, "");
+        if (width > 0) {
+            (void)fprintf(stderr, "\r%*s\r", width, "");
+        }
         width = 0;
         return;
     }
