@@ -6,16 +6,20 @@ k=("$KVASS" generate -m "$model")
 # the command line: 2
 expect 2 "${k[@]}" --cache ful x
 says "did you mean 'full'? Known: full, none, window"
-expect 2 "${k[@]}" --cache topk x
-says "unknown value 'topk'; known: full, none, window"
+expect 2 "${k[@]}" --cache evict x
+says "unknown value 'evict'; known: full, none, window, topk"
 expect 2 "${k[@]}" --kv-type q5 x
 says "--kv-type"
 expect 2 "${k[@]}" --isa sse2 x
 says "--isa"
 # flags of caches that do not exist are not taken in silence
-for flag in --topk-pages --recent --dense-layers --kv-offload --chat; do
+for flag in --kv-evict --rope-shift --chat; do
     expect 2 "${k[@]}" $flag 1 x
     says "unrecognized option '$flag'"
+done
+for flag in --recent --dense-layers; do
+    expect 2 "${k[@]}" $flag 1 x
+    says "--topk-pages"
 done
 # a window needs its size, and what belongs to a window needs one
 expect 2 "${k[@]}" --cache window x

@@ -247,7 +247,7 @@ static void a_good_file_is_its_twin(void **state)
         bool head = i % 2 == 1, mapped = i / 2 % 2 == 1;
         gguf_out o = {.value = twin_value};
         gguf_spell(&o, versions[i / 4]);
-        gguf_spell(&o, GGUF_LLAMA_KEYS + 3);
+        gguf_spell(&o, &GGUF_LLAMA_KEYS[3]);
         gguf_spell(&o, head ? "%output.weight:0:8,5" : "");
         gguf_spell(&o, GGUF_LLAMA_TENSORS "D");
         gguf_write(&o, in_folder(f, "m.gguf"));
