@@ -4,7 +4,7 @@ export KVASS_THREADS=1
 here=$ROOT/tests/cli
 declare -A bytes
 
-for name in tiny tiny-lean; do
+for name in tiny tiny-lean tiny-gpt2; do
     model=$ROOT/weights/$name
     expect 0 "$KVASS" inspect --json -m "$model" --batch 128
     json 'd["n_vocab"] == 4096 and d["n_ctx"] == 1024' '3e6 < d["n_params"] < 3.9e6' \

@@ -89,6 +89,7 @@ const golden_case golden_cases[GOLDEN_N_CASES] = {
     GGUF("families/starcoder2"),
     BUNDLED("tiny"),
     BUNDLED("tiny-lean"),
+    BUNDLED("tiny-gpt2"),
     {"gpt2-chains", "models/gpt2-chains", "shared/gpt2-chains.logits.bin", true, false},
     {"stories260K", "models/stories260K/stories260K.bin", "shared/stories260K.logits.bin", true,
      true},

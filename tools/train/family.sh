@@ -10,7 +10,7 @@ stories="$pack/natural-0.9MB.bin:3 $pack/lowercase-3.2MB.bin $pack/retold.bin:.3
     $pack/written.bin:1.5 $pack/bryant-stories.bin:.5
     $pack/burgess-busterbrown.bin:.5
     $pack/carroll-alice.bin:.5"
-# and beside them recall documents, a fifth at first, then a seventh; long ones with the long context
+# and beside them recall documents, a fifth at first, then a seventh; long ones with long rows
 # shellcheck disable=SC2086 # lists of words
 run() {
     "${PYTHON:-python3}" -u train.py "$network" --valid "$pack/valid.bin" --out "$out" --compile \
