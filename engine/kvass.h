@@ -207,6 +207,7 @@ typedef enum kvass_store {
     KVASS_STORE_Q8,  /* 8.5 bits a value: blocks of 32 along a row share a scale. Approximate */
     KVASS_STORE_Q4   /* 5 bits a value: keys share minimum and step per channel of a page, values
                       * per block of 32 along a row. Approximate.
+                      * (4-bit keys with a scale per row are not offered: they lose the text.)
                       * q8 and q4 quantize full pages of 32 positions; a query reads at least the
                       * newest 32 positions exactly, out of 128 rows that each sequence keeps in
                       * f32. What it reads depends on positions alone, so every path agrees */

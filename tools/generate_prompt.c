@@ -132,6 +132,35 @@ static int encode_prompts(generate_run *run)
     return code == CLI_OK && run->pinned.n > 0 ? check_vocabulary(run, &run->pinned) : code;
 }
 
+/* choices under which networks are known to lose the text */
+static void warn_of_quality(const generate_run *run)
+{
+    const kvass_context_options *opt = &run->args->opts.context;
+    kvass_error err;
+    kvass_layer_info layer = {.owner = 0};
+    bool paired = opt->share == KVASS_SHARE_PAIRS && run->info.n_layers > 1 &&
+                  kvass_model_get_layer(run->model, 1, &layer, &err) == KVASS_OK &&
+                  layer.owner == 1;
+    if (paired) {
+        cli_say("warning: pairs of layers share keys and values, and the network was not trained "
+                "so: other text will come out");
+    }
+    if (opt->n_ctx <= run->info.n_ctx) {
+        if (opt->positions == KVASS_POSITIONS_CACHE) {
+            cli_say("warning: positions in the cache cost quality within the %d tokens of the "
+                    "trained context; original ones do not",
+                    (int)run->info.n_ctx);
+        }
+        return;
+    }
+    cli_say("warning: a context of %d tokens, the model was trained with %d", (int)opt->n_ctx,
+            (int)run->info.n_ctx);
+    if (opt->retain == KVASS_RETAIN_WINDOW && opt->n_sinks == 0) {
+        cli_say("warning: a window without sinks beyond the trained context loses the text in many "
+                "networks: --sinks 4 --positions cache");
+    }
+}
+
 /* Choose the context length and refuse a prompt that is longer. */
 static int fit_prompts(generate_run *run)
 {
@@ -155,9 +184,8 @@ static int fit_prompts(generate_run *run)
                 (long long)n_prompt, (int)opt->n_ctx);
         return CLI_NO_ROOM;
     }
-    if (opt->n_ctx > run->info.n_ctx && !args->opts.quiet) {
-        cli_say("warning: a context of %d tokens, the model was trained with %d", (int)opt->n_ctx,
-                (int)run->info.n_ctx);
+    if (!args->opts.quiet) {
+        warn_of_quality(run);
     }
     return CLI_OK;
 }

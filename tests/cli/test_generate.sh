@@ -89,6 +89,14 @@ sys.exit(a == b)' "$out" "$work/first" || fail "two runs with the same unasked s
 expect 0 "$KVASS" generate -m "$model" --json --temp 0 -c 16 "Once upon a time"
 json 'd["finish_reason"] == "context" and len(d["tokens"]) + len(d["prompt_tokens"]) == 17'
 
+# choices that are known to lose the text are warned of
+expect 0 "$KVASS" generate -m "$model" --kv-share pairs -n 4 "Once upon a time"
+says "the network was not trained so"
+expect 0 "$KVASS" generate -m "$model" --window 8 --positions cache -n 4 "Once upon a time"
+says "positions in the cache cost quality"
+expect 0 "$KVASS" generate -m "$model" -q --kv-share pairs -n 4 "Once upon a time"
+silent
+
 # the summary line
 expect 0 "$KVASS" generate -m "$model" --seed 3 --stats -n 8 "Once upon a time"
 number='[0-9.e+]+'
