@@ -47,7 +47,7 @@ static kvass_seq *open_on(const kvass_model *m, const kvass_context_options *o, 
 static void feed(kvass_seq *seq, const int32_t *ids, int32_t n, kvass_phase phase, float *logits)
 {
     kvass_error err;
-    kvass_row rows[N_TOKENS];
+    kvass_row rows[N_TOKENS] = {{0}};
     for (int32_t i = 0; i < n; i++) {
         rows[i] = (kvass_row){seq, ids[i], phase, true};
     }
