@@ -91,6 +91,7 @@ kvass_status kvass_seq_search(const kvass_seq *seq, int32_t layer, int32_t kv_he
     }
     *n_pages = top_k < n ? top_k : n;
     kv_select_best(scratch->any, n, *n_pages, scratch->best);
+    kv_select_sort(scratch->any, *n_pages, scratch->best);
     for (int32_t i = 0; i < *n_pages; i++) {
         int32_t at = scratch->best[i];
         pages[i] = at < n_pinned ? at : begin + (at - n_pinned);

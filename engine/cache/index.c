@@ -1,19 +1,27 @@
 /* index.c - bounds of each page's keys, by which pages are chosen without reading them.
  * For a query q and a page whose keys lie between min and max in every channel c, no product q . k
  * exceeds sum_c max(q_c * min_c, q_c * max_c) (Tang et al. 2024). That sum is the product of q's
- * negative part with min and of its positive part with max: rows of 2 * head_dim floats, for which
- * the kernel that reads f32 keys serves. A page is indexed once, when a forward has filled it.
+ * negative part with min and of its positive part with max: rows of 2 * head_dim numbers, for which
+ * the kernels that read keys serve. Where keys are f16 their bounds are, too. A page is indexed
+ * once, when a forward has filled it.
  */
 #include "engine/cache/kv.h"
 
+#include <math.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "engine/base/checked.h"
 
+/* bytes of bounds[2, head_dim] of one head */
+static size_t row_bytes(const kv_dims *dims)
+{
+    return 2 * (size_t)dims->head_dim * (dims->f16_keys ? sizeof(uint16_t) : sizeof(float));
+}
+
 size_t kv_index_page_bytes(const kv_dims *dims)
 {
-    return (size_t)dims->n_kv_heads * 2 * (size_t)dims->head_dim * sizeof(float);
+    return (size_t)dims->n_kv_heads * row_bytes(dims);
 }
 
 size_t kv_index_bytes(const kv_pool *pool)
@@ -38,11 +46,11 @@ kvass_status kv_index_open(kv_pool *pool, kvass_error *err)
     }
     pool->index = base;
     pool->index_bytes = n_bytes;
-    float *at = pool->index;
+    unsigned char *at = pool->index;
     for (int32_t i = 0; i < pool->dims.n_owners; i++) {
         kv_owner *owner = &pool->owners[i];
         owner->index = at;
-        at += (size_t)owner->n_pages * kv_index_page_bytes(&pool->dims) / sizeof *at;
+        at += (size_t)owner->n_pages * kv_index_page_bytes(&pool->dims);
     }
     return KVASS_OK;
 }
@@ -55,32 +63,41 @@ void kv_index_close(kv_pool *pool)
     }
 }
 
-/* bounds[2, head_dim] of a head's keys in a page */
-static float *bounds_at(const kv_pool *pool, int32_t owner, int32_t kv_head, int32_t page)
+/* bounds[2, head_dim] of a head's keys in a page, as f16 or f32 */
+static void *bounds_at(const kv_pool *pool, int32_t owner, int32_t kv_head, int32_t page)
 {
     const kv_owner *o = &pool->owners[owner];
     size_t row = (size_t)kv_head * (size_t)o->n_pages + (size_t)page;
-    return o->index + row * 2 * (size_t)pool->dims.head_dim;
+    return o->index + row * row_bytes(&pool->dims);
 }
 
-/* bounds[2, head_dim] of all 32 keys of a page, by way of tile[32, head_dim] */
+/* bounds[2, head_dim] of all 32 keys of a page, by way of tile[32, head_dim], whose first two rows
+ * are taken for them */
 static void find_bounds(const kv_pool *pool, int32_t owner, int32_t kv_head, int32_t page,
-                        kv_reader *reader, float *tile, float *bounds)
+                        kv_reader *reader, float *tile, void *bounds)
 {
     int32_t head_dim = pool->dims.head_dim;
-    float *min = bounds, *max = bounds + head_dim;
+    float *min = tile, *max = tile + head_dim;
     int32_t frame = kv_frame(&pool->owners[owner], page);
     kv_span span = {frame >= 0 ? frame * KV_PAGE_ROWS : -1 - page * KV_PAGE_ROWS, KV_PAGE_ROWS, 0};
     kv_rows rows = kv_pool_rows(pool, owner, kv_head, span, reader);
     pool->store->key.load(pool->kernels, rows.keys, rows.span, head_dim, tile);
-    memcpy(min, tile, (size_t)head_dim * sizeof *min);
-    memcpy(max, tile, (size_t)head_dim * sizeof *max);
-    for (int32_t r = 1; r < KV_PAGE_ROWS; r++) {
+    for (int32_t c = 0; c < head_dim; c++) {
+        float first = min[c], second = max[c];
+        min[c] = second < first ? second : first;
+        max[c] = second > first ? second : first;
+    }
+    for (int32_t r = 2; r < KV_PAGE_ROWS; r++) {
         const float *key = tile + (size_t)r * (size_t)head_dim;
         for (int32_t c = 0; c < head_dim; c++) {
             min[c] = key[c] < min[c] ? key[c] : min[c];
             max[c] = key[c] > max[c] ? key[c] : max[c];
         }
+    }
+    if (pool->dims.f16_keys) { /* nothing is rounded */
+        pool->kernels->narrow_f16(tile, 2 * head_dim, bounds);
+    } else {
+        memcpy(bounds, tile, row_bytes(&pool->dims));
     }
 }
 
@@ -124,8 +141,8 @@ static void split_query(const kv_query *query, int32_t head_dim, float *halves)
 static void greatest(const float *each, int32_t n_q, int32_t n, float *scores)
 {
     for (int32_t i = 0; i < n; i++) {
-        scores[i] = each[i];
-        for (int32_t g = 1; g < n_q; g++) {
+        scores[i] = -INFINITY;
+        for (int32_t g = 0; g < n_q; g++) {
             float score = each[(size_t)g * KV_INDEX_EACH + (size_t)i];
             scores[i] = score > scores[i] ? score : scores[i];
         }
@@ -140,7 +157,7 @@ void kv_index_score(const kv_pool *pool, const kv_seq *seq, int32_t owner, const
     split_query(query, head_dim, scratch->halves);
     for (int32_t i = begin; i < end;) {
         int32_t page = *kv_seq_entry(pool, seq, owner, i), n = 1;
-        const float *bounds = scratch->bounds;
+        const void *bounds = scratch->bounds;
         if (o->index && o->index_state[page] & KV_INDEX_VALID) {
             bounds = bounds_at(pool, owner, query->kv_head, page);
             /* pages side by side are scored together */
@@ -154,8 +171,13 @@ void kv_index_score(const kv_pool *pool, const kv_seq *seq, int32_t owner, const
                         scratch->bounds);
         }
         /* each[n_q, n] = halves[n_q, 2 * head_dim] . bounds[n, 2 * head_dim]^T */
-        pool->kernels->kv_dot_f32(scratch->halves, query->n_q, 2 * head_dim, bounds, n, 1.0f,
-                                  scratch->each, KV_INDEX_EACH);
+        if (pool->dims.f16_keys) {
+            pool->kernels->kv_dot_f16(scratch->halves, query->n_q, 2 * head_dim, bounds, n, 1.0f,
+                                      scratch->each, KV_INDEX_EACH);
+        } else {
+            pool->kernels->kv_dot_f32(scratch->halves, query->n_q, 2 * head_dim, bounds, n, 1.0f,
+                                      scratch->each, KV_INDEX_EACH);
+        }
         greatest(scratch->each, query->n_q, n, scratch->scores + (i - begin));
         i += n;
     }

@@ -82,6 +82,7 @@ typedef struct kv_codec {
 
 typedef struct kv_store_ops {
     const char *name;
+    bool f16_keys; /* what key.load gives are f16 numbers */
     bool has_tail; /* pages are sealed, and a sequence keeps its newest rows exact beside them */
     kv_codec key, value;
 } kv_store_ops;
@@ -101,7 +102,7 @@ typedef struct kv_query {
 typedef struct kv_pick_scratch {
     float *tile;   /* [32, head_dim]: a page's keys in f32 */
     float *halves; /* [n_q, 2, head_dim]: a query's negative and positive parts */
-    float *bounds; /* [2, head_dim] of a page that is not in the index */
+    void *bounds;  /* [2, head_dim] of a page that is not in the index, as f16 or f32 */
     float *each;   /* [n_q, 64]: scores of some pages for each query head */
     float *scores; /* [kv_max_spans]: of the pages there are to choose from */
     int32_t *best; /* [kv_max_spans]: the pages that lead, as a heap */
@@ -124,9 +125,11 @@ extern const kv_retain_ops kv_retain_full, kv_retain_window;
 extern const kv_store_ops kv_store_f32, kv_store_f16, kv_store_q8, kv_store_q4;
 extern const kv_select_ops kv_select_all, kv_select_topk;
 
-/* best[n_best] = the indices of the n_best highest of scores[n], n_best <= n, highest first, the
- * lower index among equals; NaN is lowest. */
+/* best[n_best] = the indices of the n_best highest of scores[n], n_best <= n, none of which is NaN;
+ * the lower index among equals. As a heap: best[0] is the last in rank. */
 void kv_select_best(const float *scores, int32_t n, int32_t n_best, int32_t *best);
+/* Put them in order of rank. */
+void kv_select_sort(const float *scores, int32_t n_best, int32_t *best);
 
 /* The retain functions that a layer's policy asks for. */
 const kv_retain_ops *kv_retain_of(const kv_policy *policy);
@@ -142,6 +145,7 @@ typedef struct kv_dims {
     int32_t n_ctx;     /* positions one sequence can hold */
     int32_t n_batch;   /* rows that one forward appends at most */
     bool has_tail;     /* of the store */
+    bool f16_keys;     /* of the store */
     bool indexed;      /* bounds of every full page's keys are kept from the start */
     int32_t n_readers; /* threads that read pages from a file; 0 = all pages stay in memory */
     int32_t n_recent;  /* newest positions of a sequence that do not go to the file */
@@ -163,7 +167,7 @@ typedef struct kv_owner {
     bool *touched;              /* touched[n_pages]: ever handed out */
     unsigned char *base;        /* K ranges of all heads, then V ranges */
     unsigned char *index_state; /* index_state[n_pages]: KV_INDEX_* */
-    float *index;               /* [n_kv_heads, n_pages, 2, head_dim]; NULL while there is none */
+    unsigned char *index;       /* [n_kv_heads, n_pages, 2, head_dim] as f16 or f32, or NULL */
     /* where pages may lie in the file: their places in memory, n_pages - n_away of them */
     int32_t *frame_of; /* frame_of[n_pages]: -1 = in the file; NULL = no page leaves its place */
     int32_t n_free_frames;
@@ -204,7 +208,8 @@ typedef struct kv_pool {
     unsigned char *base;                     /* reserved address space, touched as it fills */
     size_t reserved;
     int64_t n_touched;
-    float *index; /* all owners' bounds, address space beside the pages; NULL while there is none */
+    unsigned char
+        *index; /* all owners' bounds, address space beside the pages; NULL while there is none */
     size_t index_bytes;
     int64_t n_index_touched; /* pages whose bounds were ever written */
     float *tile;             /* [32, head_dim]: a page's keys on their way into the index */
@@ -298,7 +303,8 @@ void kv_index_pages(kv_pool *pool, const struct kv_seq *seq, int32_t owner, int3
 /* A page will get other rows. */
 void kv_index_forget(kv_pool *pool, int32_t owner, int32_t page);
 /* Scores for logical pages [begin, end) of a sequence: an upper bound of any of the query heads'
- * products with any key in the page. Writes scratch->scores[0 .. end - begin). */
+ * products with any key in the page, -INFINITY instead of NaN. Writes scratch->scores[0 .. end -
+ * begin). */
 void kv_index_score(const kv_pool *pool, const struct kv_seq *seq, int32_t owner,
                     const kv_query *query, int32_t begin, int32_t end, kv_pick_scratch *scratch);
 

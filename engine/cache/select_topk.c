@@ -5,32 +5,26 @@
  */
 #include "engine/cache/kv.h"
 
-/* Whether candidate a ranks before b: the higher score, then the earlier page. NaN ranks last. */
+/* Whether candidate a ranks before b: the higher score, then the earlier page. */
 static bool before(const float *scores, int32_t a, int32_t b)
 {
-    bool a_is = scores[a] == scores[a], b_is = scores[b] == scores[b];
-    if (a_is != b_is || !a_is) {
-        return a_is == b_is ? a < b : a_is;
-    }
     return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
 }
 
 /* let best[at] sink until nothing below it ranks behind it: the last in rank is on top */
 static void sift(const float *scores, int32_t *best, int32_t n, int32_t at)
 {
-    for (;;) {
-        int32_t last = at;
-        for (int32_t child = 2 * at + 1; child <= 2 * at + 2 && child < n; child++) {
-            last = before(scores, best[last], best[child]) ? child : last;
+    int32_t moved = best[at];
+    for (int32_t child; (child = 2 * at + 1) < n; at = child) {
+        if (child + 1 < n && before(scores, best[child], best[child + 1])) {
+            child++;
         }
-        if (last == at) {
-            return;
+        if (!before(scores, moved, best[child])) {
+            break;
         }
-        int32_t swap = best[at];
-        best[at] = best[last];
-        best[last] = swap;
-        at = last;
+        best[at] = best[child];
     }
+    best[at] = moved;
 }
 
 void kv_select_best(const float *scores, int32_t n, int32_t n_best, int32_t *best)
@@ -42,15 +36,19 @@ void kv_select_best(const float *scores, int32_t n, int32_t n_best, int32_t *bes
         sift(scores, best, n_best, i);
     }
     for (int32_t i = n_best; n_best > 0 && i < n; i++) {
-        if (before(scores, i, best[0])) {
+        if (scores[i] > scores[best[0]]) { /* an equal one stands behind it */
             best[0] = i;
             sift(scores, best, n_best, 0);
         }
     }
+}
+
+void kv_select_sort(const float *scores, int32_t n_best, int32_t *best)
+{
     for (int32_t left = n_best - 1; left > 0; left--) {
-        int32_t swap = best[0];
+        int32_t last = best[0];
         best[0] = best[left];
-        best[left] = swap;
+        best[left] = last;
         sift(scores, best, left, 0);
     }
 }
@@ -77,7 +75,7 @@ static int32_t pick(const kv_pool *pool, const kv_seq *seq, int32_t owner, const
     if (n_choose > 0) {
         kv_index_score(pool, seq, owner, query, begin, newest, scratch);
         kv_select_best(scratch->scores, n_candidates, n_choose, scratch->best);
-        int32_t last = scratch->best[n_choose - 1];
+        int32_t last = scratch->best[0];
         for (int32_t i = 0; i < n_candidates; i++) {
             if (i == last || before(scratch->scores, i, last)) {
                 int32_t lo = max_of((begin + i) * KV_PAGE_ROWS, view.lo);

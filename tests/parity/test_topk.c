@@ -204,7 +204,7 @@ static void counts_and_refusals(void **state)
     parity_check(kvass_seq_open(&seq, ctx, &err), &err);
     parity_check(kvass_prefill(seq, text.ids, 130, &err), &err);
     kvass_context_get_usage(ctx, &before);
-    size_t index = (size_t)(2 * info.head_dim * info.n_kv_heads) * sizeof(float);
+    size_t index = (size_t)(2 * info.head_dim * info.n_kv_heads) * sizeof(uint16_t);
     int32_t n_pages = (text.n_tokens + 31) / 32;
     assert_int_equal(before.index_bytes, index * (size_t)(n_pages * info.n_layers));
     size_t page = (size_t)(32 * 2 * 2 * info.head_dim * info.n_kv_heads);
