@@ -46,11 +46,11 @@ long fault_live(void)
 
 /* ---- who is spared --------------------------------------------------------------------------- */
 
-/* Libraries whose own allocations neither fail nor count. jansson's lexer does not notice when the
+/* Libraries whose own allocations do not fail. jansson's lexer does not notice when the
  * text of a token cannot grow: it loses a character, or the closing quote and with it the end of
  * the text; what it does report is tried by fault_spare_jansson(false). OpenMP takes a block for
- * each team of one thread, and ends the process when there is none; OpenBLAS takes a buffer when
- * more threads than ever before multiply at once. */
+ * each thread that speaks to it, and ends the process when there is none; OpenBLAS takes a buffer
+ * when more threads than ever before multiply at once. */
 static struct {
     const char *name;
     uintptr_t begin, end; /* its code; empty when it is not loaded */

@@ -253,6 +253,7 @@ static long every_failure(operation *run, const char *argument, fault_kind kind,
     }
     bool harmless = kind == FAULT_READ_SIGNAL || kind == FAULT_READ_SHORT ||
                     kind == FAULT_WRITE_SIGNAL || kind == FAULT_WRITE_SHORT;
+    int n_grown = 0; /* tries of this call after which more blocks were live than before */
     for (long n = 0;; n++) {
         long live = fault_live();
         err = (kvass_error){0};
@@ -262,9 +263,14 @@ static long every_failure(operation *run, const char *argument, fault_kind kind,
         if (complaint) {
             fail_msg("%s, call %ld: %s", argument, n, complaint);
         }
-        if (fault_live() != live) {
+        if (fault_live() != live && ++n_grown < 3) {
+            n--; /* a library may keep a block for its next thread, but not for each */
+            continue;
+        }
+        if (n_grown == 3) {
             fail_msg("%s, call %ld: %ld blocks leaked", argument, n, fault_live() - live);
         }
+        n_grown = 0;
         if (status == KVASS_OK && !failed) {
             return n;
         }
