@@ -5,6 +5,7 @@
  * goes.
  */
 #include "engine/attention.h"
+#include "engine/watch.h"
 
 #include <string.h>
 
@@ -24,9 +25,10 @@ typedef struct decode_item {
     int32_t next; /* spans before this one end before the segments still to come */
     kv_view view;
     int32_t exact_from; /* visible positions from here on are read from the tail */
-    const kv_seq *kv;
+    int32_t chosen;     /* of pages before this position some were chosen */
+    const kvass_run *run;
     kv_fresh fresh;
-    int32_t kv_head;
+    int32_t kv_head, pos;
     kv_reader *reader;
 } decode_item;
 
@@ -78,7 +80,8 @@ static bool next_exact(const kvass_context *ctx, const kvass_block *block, const
     if (*pos >= hi) {
         return false;
     }
-    *rows = kv_tail_rows(&ctx->pool, item->kv, &item->fresh, block->owner, item->kv_head, *pos, hi);
+    *rows = kv_tail_rows(&ctx->pool, item->run->kv, &item->fresh, block->owner, item->kv_head, *pos,
+                         hi);
     return true;
 }
 
@@ -100,6 +103,30 @@ static void spans_of(decode_item *item, int32_t s, int32_t *begin, int32_t *end)
     *begin = *end = item->next;
     while (*end < item->n_spans && item->spans[*end].pos < hi) {
         ++*end;
+    }
+}
+
+/* the weights of segment s, told to who watches; they lie in `scores` as they were read */
+static void tell_segment(const kvass_context *ctx, const kvass_block *block,
+                         const decode_item *item, int32_t s, const float *scores, segment_result r)
+{
+    for (int32_t g = 0; g < ctx->n_group; g++) {
+        int32_t head = item->kv_head * ctx->n_group + g, n = 0;
+        kvass_watch_row row = kvass_watch_find(ctx, block, item->run, head, item->pos);
+        const float *weights = scores + (size_t)g * KVASS_SEGMENT_ROWS;
+        kv_span part;
+        for (int32_t i = 0; row.watch && i < item->n_spans; i++) {
+            if (clip(item->spans[i], s, &part)) {
+                kvass_watch_keys(row, s, r.max[g], part.pos, part.n_rows, weights + n);
+                n += part.n_rows;
+            }
+        }
+        kv_exact exact;
+        for (int32_t pos = exact_begin(item, s);
+             row.watch && next_exact(ctx, block, item, s, &pos, &exact); pos += exact.n_rows) {
+            kvass_watch_keys(row, s, r.max[g], pos, exact.n_rows, weights + n);
+            n += exact.n_rows;
+        }
     }
 }
 
@@ -142,6 +169,9 @@ static void attend_segment(const kvass_context *ctx, const kvass_block *block, d
         r.max[g] = k->max(row, n);
         r.sum[g] = k->exp_sum(row, n, r.max[g]);
     }
+    if (ctx->watch) {
+        tell_segment(ctx, block, item, s, scores, r);
+    }
     /* out[n_group, head_dim] = sum over rows of weight * value */
     memset(r.out, 0, (size_t)n_group * (size_t)head_dim * sizeof(float));
     n = 0;
@@ -182,8 +212,8 @@ static void merge_segment(const kvass_context *ctx, segment_result all, segment_
 }
 
 /* ao[n_group, head_dim] = out / sum */
-static void finish(const kvass_context *ctx, kvass_thread_scratch *scratch, const decode_item *item,
-                   segment_result all)
+static void finish(const kvass_context *ctx, kvass_thread_scratch *scratch,
+                   const kvass_block *block, const decode_item *item, segment_result all)
 {
     int32_t head_dim = ctx->model->config.head_dim;
     for (int32_t i = 0; i < item->n_spans; i++) {
@@ -194,6 +224,11 @@ static void finish(const kvass_context *ctx, kvass_thread_scratch *scratch, cons
         float *ao = item->ao + (size_t)g * (size_t)head_dim;
         memcpy(ao, all.out + (size_t)g * (size_t)head_dim, (size_t)head_dim * sizeof(float));
         ctx->kernels.scale(ao, 1.0f / all.sum[g], head_dim);
+        kvass_watch_row row =
+            kvass_watch_find(ctx, block, item->run, item->kv_head * ctx->n_group + g, item->pos);
+        if (row.watch) {
+            kvass_watch_end(row, ctx, block, item->chosen, all.max[g], all.sum[g]);
+        }
     }
 }
 
@@ -228,9 +263,11 @@ static decode_item item_of(kvass_context *ctx, int32_t member, const kvass_block
         .n_spans = n,
         .view = view,
         .exact_from = exact_from,
-        .kv = run->kv,
+        .chosen = select == &kv_select_all ? 0 : query.newest / KV_PAGE_ROWS * KV_PAGE_ROWS,
+        .run = run,
         .fresh = kvass_run_fresh(ctx, block, run),
         .kv_head = kv_head,
+        .pos = ctx->pos[row],
         .reader = scratch->reader,
     };
 }
@@ -249,7 +286,7 @@ static void attend_item(kvass_context *ctx, int32_t member, const kvass_block *b
         attend_segment(ctx, block, &item, s, scratch->scores, one);
         merge_segment(ctx, all, one);
     }
-    finish(ctx, scratch, &item, all);
+    finish(ctx, scratch, block, &item, all);
 }
 
 /* the rows of decode runs, in order: rows[n] gets at most cap of them; returns how many there are
@@ -298,7 +335,7 @@ static void attend_split(kvass_context *ctx, int32_t member, const kvass_block *
             float *floats = ctx->partials + (size_t)i * item_floats + (size_t)p * one_floats;
             merge_segment(ctx, all, result_at(floats, n_group));
         }
-        finish(ctx, scratch, &item, all);
+        finish(ctx, scratch, block, &item, all);
     }
 }
 

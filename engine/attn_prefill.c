@@ -6,6 +6,7 @@
  * pages, a block ends where the exact rows that its queries read begin anew.
  */
 #include "engine/attention.h"
+#include "engine/watch.h"
 
 #include <string.h>
 
@@ -77,16 +78,27 @@ static void load_tile(const kvass_context *ctx, kvass_thread_scratch *scratch,
     }
 }
 
-/* One row's scores[n] of a tile -> weights in place; what it may not see becomes 0. */
-static void row_weights(const kvass_kernels *k, kv_view view, const segment_tile *tile,
-                        float *scores, float *max, float *sum)
+/* The columns of a tile that one row sees: [0, n_pinned) and [first, first + n_moving). */
+typedef struct row_part {
+    int32_t n_pinned, first, n_moving;
+} row_part;
+
+static row_part part_of(kv_view view, const segment_tile *tile)
 {
     /* of the pinned part a row sees all, or what lies before itself when nothing is missing yet */
     int32_t pinned_end = view.lo <= tile->pinned.begin ? view.hi : view.n_pinned;
-    int32_t n_pinned = max_of(0, min_of(pinned_end, tile->pinned.end) - tile->pinned.begin);
     int32_t begin = max_of(view.lo, tile->moving.begin), end = min_of(view.hi, tile->moving.end);
-    int32_t first = tile->moving.at + (begin - tile->moving.begin);
-    int32_t n_moving = max_of(0, end - begin);
+    return (row_part){.n_pinned =
+                          max_of(0, min_of(pinned_end, tile->pinned.end) - tile->pinned.begin),
+                      .first = tile->moving.at + (begin - tile->moving.begin),
+                      .n_moving = max_of(0, end - begin)};
+}
+
+/* One row's scores[n] of a tile -> weights in place; what it may not see becomes 0. */
+static void row_weights(const kvass_kernels *k, row_part part, const segment_tile *tile,
+                        float *scores, float *max, float *sum)
+{
+    int32_t n_pinned = part.n_pinned, n_moving = part.n_moving, first = part.first;
     *sum = 0.0f;
     *max = 0.0f;
     if (n_pinned > 0) {
@@ -104,6 +116,20 @@ static void row_weights(const kvass_kernels *k, kv_view view, const segment_tile
         if (n_moving == 0 || j < first || j >= first + n_moving) {
             scores[j] = 0.0f;
         }
+    }
+}
+
+/* one row's weights, told to who watches */
+static void tell_row(kvass_watch_row row, row_part part, const segment_tile *tile, float max,
+                     const float *weights)
+{
+    int32_t s = tile->pinned.begin / KVASS_SEGMENT_ROWS;
+    if (part.n_pinned > 0) {
+        kvass_watch_keys(row, s, max, tile->pinned.begin, part.n_pinned, weights);
+    }
+    if (part.n_moving > 0) {
+        int32_t pos = tile->moving.begin + (part.first - tile->moving.at);
+        kvass_watch_keys(row, s, max, pos, part.n_moving, weights + part.first);
     }
 }
 
@@ -138,7 +164,13 @@ static void attend_tile(const kvass_context *ctx, kvass_thread_scratch *scratch,
         if (block->layer->spec.attn_cap > 0.0f) {
             k->softcap(scores, block->layer->spec.attn_cap, tile->n_rows);
         }
-        row_weights(k, view, tile, scores, &seg_max[r], &seg_sum[r]);
+        row_part part = part_of(view, tile);
+        row_weights(k, part, tile, scores, &seg_max[r], &seg_sum[r]);
+        kvass_watch_row row = kvass_watch_find(
+            ctx, block, item->run, item->kv_head * ctx->n_group + g, ctx->pos[item->row + r]);
+        if (row.watch) {
+            tell_row(row, part, tile, seg_max[r], scores);
+        }
     }
     /* part[n_rows, head_dim] = weights[n_rows, tile rows] . values[tile rows, head_dim] */
     k->gemm_nn(item->n_rows, head_dim, tile->n_rows, 1.0f, scratch->scores, KVASS_SEGMENT_ROWS,
@@ -182,6 +214,11 @@ static void attend_block(kvass_context *ctx, int32_t member, const kvass_block *
                         (size_t)(item->kv_head * n_group + g) * (size_t)head_dim;
             memcpy(ao, scratch->out + at * (size_t)head_dim, (size_t)head_dim * sizeof(float));
             ctx->kernels.scale(ao, 1.0f / scratch->sum[at], head_dim);
+            kvass_watch_row row =
+                kvass_watch_find(ctx, block, item->run, item->kv_head * n_group + g, first_pos + r);
+            if (row.watch) {
+                kvass_watch_end(row, ctx, block, 0, scratch->max[at], scratch->sum[at]);
+            }
         }
     }
 }

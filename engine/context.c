@@ -9,6 +9,7 @@
 
 #include "engine/block.h"
 #include "engine/rope.h"
+#include "engine/watch.h"
 
 kvass_status kvass_context_bytes(const kvass_model *model, const kvass_context_options *opt,
                                  size_t *scratch, size_t *cache, kvass_error *err)
@@ -137,6 +138,7 @@ void kvass_context_close(kvass_context **ctx)
     if (!ctx || !*ctx) {
         return;
     }
+    kvass_watch_close(*ctx);
     kvass_team_close(&(*ctx)->team);
     kv_pool_close(&(*ctx)->pool);
     kvass_arena_release(&(*ctx)->arena);

@@ -159,6 +159,7 @@ struct kvass_context {
     float *partials;          /* decode attention split over segments; see attn_decode.c */
     int32_t n_segments;       /* segments that the widest view can touch */
     kvass_thread_scratch *scratch; /* scratch[n_threads] */
+    struct kvass_watch *watch;     /* whose attention is written down, and where; NULL: nobody's */
 
     /* the running call: its rows grouped by sequence */
     kvass_run *call_runs; /* call_runs[n_seqs]; pos = tokens before the call */

@@ -434,6 +434,45 @@ KVASS_API kvass_status kvass_decode_batch(kvass_seq *const *seqs, const int32_t 
  * changes seq; NULL when there are none. */
 KVASS_API const float *kvass_seq_logits(const kvass_seq *seq);
 
+/* ---- looking at attention -------------------------------------------------------------------- */
+
+/* Why a query read a key, or did not. X(NAME, "name") */
+#define KVASS_KEY_MAP(X)                                                                           \
+    X(FUTURE, "future")   /* comes after the query */                                              \
+    X(META, "meta")       /* read: a meta token, or of the context's prefix */                     \
+    X(SINK, "sink")       /* read: one of the first positions, which always stay */                \
+    X(WINDOW, "window")   /* read: in the window, or the layer has none; of select topk, newest */ \
+    X(PAGE, "page")       /* read: in a page that select topk chose */                             \
+    X(SKIPPED, "skipped") /* kept, but in a page that select topk did not choose */                \
+    X(EVICTED, "evicted") /* behind the window */
+
+typedef enum kvass_key {
+#define X(name, text) KVASS_KEY_##name,
+    KVASS_KEY_MAP(X)
+#undef X
+    KVASS_N_KEYS
+} kvass_key;
+
+/* "future", "sink", ...; "?" for a value outside the enum. */
+KVASS_API const char *kvass_key_name(kvass_key key);
+
+/* What one query head of one layer gives to every key. Positions count rows of the cache: meta
+ * tokens first, then the prefix, then text. The arrays are the caller's. */
+typedef struct kvass_attention_map {
+    int32_t layer, head;
+    int32_t n;            /* positions from 0 that there is room for; later ones are left out */
+    float *weights;       /* [n, n]: row q, column k; the rows of a query sum to 1 */
+    unsigned char *keys;  /* [n, n] of kvass_key */
+} kvass_attention_map;
+
+/* From here on every row that seq runs through the network is also written into maps[n_maps], as
+ * attention computes it; all of them begin as zeros. Meta tokens and a prefix were run before: they
+ * have no rows of their own, unless nothing is retained. The arrays must last until the sequence
+ * is closed or watched anew; n_maps 0 ends it. A context watches one sequence at a time, the last
+ * one. The network's results stay what they are. INVALID, NOMEM. */
+KVASS_API kvass_status kvass_seq_watch(kvass_seq *seq, const kvass_attention_map *maps,
+                                       int32_t n_maps, kvass_error *err);
+
 /* ---- sampler --------------------------------------------------------------------------------- */
 
 typedef struct kvass_sampler kvass_sampler;

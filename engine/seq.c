@@ -4,6 +4,7 @@
 
 #include "engine/context.h"
 #include "engine/reuse.h"
+#include "engine/watch.h"
 
 /* an empty sequence gets what every one begins with */
 static void begin(kvass_seq *seq)
@@ -57,6 +58,9 @@ void kvass_seq_close(kvass_seq **seq)
 {
     if (!seq || !*seq) {
         return;
+    }
+    if ((*seq)->ctx->watch && (*seq)->ctx->watch->seq == *seq) {
+        kvass_watch_close((*seq)->ctx);
     }
     kvass_reuse_retire((*seq)->ctx, *seq);
     return_rows(*seq);

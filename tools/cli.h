@@ -31,7 +31,7 @@ typedef struct cli_command {
 } cli_command;
 
 extern const cli_command cli_generate, cli_inspect, cli_tokenize, cli_detokenize, cli_logits,
-    cli_eval, cli_bench;
+    cli_eval, cli_bench, cli_attention;
 
 /* ---- options -------------------------------------------------------------------------------- */
 
@@ -178,6 +178,10 @@ int cli_parse_ids(const char *text, size_t n_bytes, cli_ids *ids);
  * wrong. */
 int cli_encode(const kvass_tokenizer *tok, const char *text, size_t n,
                const kvass_encode_options *opt, cli_ids *ids);
+/* The ids of --tokens (NULL: not given), else those of the prompt as generate takes it. Returns an
+ * exit code after saying what is wrong. */
+int cli_prompt_ids(const cli_options *opts, const char *tokens, const kvass_model *model,
+                   cli_ids *ids);
 /* Whether every id is below n_vocab; says which is not. Returns an exit code. */
 int cli_check_ids(const cli_ids *ids, int32_t n_vocab);
 

@@ -62,3 +62,30 @@ int cli_read_prompt(const cli_prompt *prompt, cli_bytes *bytes, bool *given)
     }
     return CLI_OK;
 }
+
+int cli_prompt_ids(const cli_options *opts, const char *tokens, const kvass_model *model,
+                   cli_ids *ids)
+{
+    if (tokens) {
+        return cli_parse_ids(tokens, strlen(tokens), ids);
+    }
+    cli_bytes text = {0};
+    kvass_tokenizer *tok = NULL;
+    bool given;
+    int code = cli_read_prompt(&opts->prompt, &text, &given);
+    if (code == CLI_OK && !given) {
+        cli_say("nothing to look at: give ids with --tokens, or a prompt");
+        code = CLI_USAGE;
+    }
+    if (code == CLI_OK) {
+        code = cli_open_tokenizer(opts, model, &tok);
+    }
+    if (code == CLI_OK) {
+        kvass_encode_options opt = kvass_encode_options_default();
+        opt.add_special = true;
+        code = cli_encode(tok, text.data ? text.data : "", text.n, &opt, ids);
+    }
+    kvass_tokenizer_close(&tok);
+    cli_bytes_free(&text);
+    return code;
+}

@@ -8,6 +8,7 @@ extern const char help_inspect[];
 extern const char help_tokenize[], help_detokenize[];
 extern const char help_logits[];
 extern const char help_eval[], details_eval[];
+extern const char help_attention[], details_attention[];
 extern const char help_bench[], details_bench[];
 
 #endif

@@ -183,32 +183,6 @@ static kvass_status run_path(const logits_args *args, kvass_context *ctx, kvass_
 
 /* ---- set-up --------------------------------------------------------------------------------- */
 
-static int get_ids(const logits_args *args, const kvass_model *model, cli_ids *ids)
-{
-    if (args->tokens) {
-        return cli_parse_ids(args->tokens, strlen(args->tokens), ids);
-    }
-    cli_bytes text = {0};
-    kvass_tokenizer *tok = NULL;
-    bool given;
-    int code = cli_read_prompt(&args->opts.prompt, &text, &given);
-    if (code == CLI_OK && !given) {
-        cli_say("nothing to look at: give ids with --tokens, or a prompt");
-        code = CLI_USAGE;
-    }
-    if (code == CLI_OK) {
-        code = cli_open_tokenizer(&args->opts, model, &tok);
-    }
-    if (code == CLI_OK) {
-        kvass_encode_options opt = kvass_encode_options_default();
-        opt.add_special = true;
-        code = cli_encode(tok, text.data ? text.data : "", text.n, &opt, ids);
-    }
-    kvass_tokenizer_close(&tok);
-    cli_bytes_free(&text);
-    return code;
-}
-
 /* Choose what the context must hold, and refuse what it cannot. */
 static int fit(logits_args *args, const kvass_model_info *info, const cli_ids *ids)
 {
@@ -296,7 +270,7 @@ static int run_logits(int argc, char **argv)
     int code = cli_open_model(&args.opts, true, &model);
     if (code == CLI_OK) {
         kvass_model_get_info(model, &info);
-        code = get_ids(&args, model, &ids);
+        code = cli_prompt_ids(&args.opts, args.tokens, model, &ids);
     }
     if (code == CLI_OK) {
         code = fit(&args, &info, &ids);

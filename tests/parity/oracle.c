@@ -14,6 +14,7 @@ typedef struct oracle {
     double *x, *xn, *y, *q, *k, *v, *ao, *h, *gate; /* [n, ...] */
     double *kq, *vq; /* [n, kv_dim]: rotated keys, and values, as quantized pages give them */
     double *scores;  /* [n] */
+    double *row;     /* [n]: where the running query's weights go; NULL: nowhere */
     bool *read;      /* [n]: whether position j is read at all */
     double closest;  /* least relative distance between a page chosen and one that was not */
 } oracle;
@@ -284,6 +285,9 @@ static void attend(const oracle *o, const kvass_layer *l, const double *q, int32
     for (int32_t d = 0; d < head_dim; d++) {
         out[d] /= sum;
     }
+    for (int32_t j = 0; j < o->n && o->row; j++) {
+        o->row[j] = j <= p ? exp(o->scores[j] - max) / sum : 0;
+    }
 }
 
 static void run_layer(oracle *o, int32_t index)
@@ -304,6 +308,10 @@ static void run_layer(oracle *o, int32_t index)
             size_t at = (size_t)p * (size_t)o->q_dim + (size_t)(head * c->head_dim);
             if (head % n_group == 0) {
                 choose_pages(o, l, index, p, head / n_group);
+            }
+            if (o->rules->weights) {
+                size_t map = (size_t)(index * c->n_heads + head);
+                o->row = o->rules->weights + (map * (size_t)o->n + (size_t)p) * (size_t)o->n;
             }
             attend(o, l, o->q + at, p, head / n_group, o->ao + at);
         }

@@ -21,6 +21,7 @@ typedef struct oracle_rules {
     /* q8, q4: a query at p reads positions before 32 * floor((p + 1 - 32) / 32) quantized, in pages
      * of 32; not together with positions in the cache */
     kvass_store store;
+    double *weights; /* not NULL: [n_layers, n_heads, n, n] gets what each query gives each key */
 } oracle_rules;
 
 /* logits[n_tokens, n_vocab] of tokens[n_tokens], at most 2048; *closest, unless NULL, is the least
