@@ -507,11 +507,26 @@ KVASS_API kvass_status kvass_sampler_pick(kvass_sampler *sampler, const float *l
 typedef struct kvass_tokenizer kvass_tokenizer;
 typedef struct kvass_stream kvass_stream;
 
-/* Open tokenizer.json, a folder with tokenizer.json or vocab.json + merges.txt, a vocab.json, a
- * .gguf, or a llama2.c tokenizer.bin. n_vocab: the model's vocabulary size, or 0 if unknown; it is
- * only compared with what the file says. IO, FORMAT, UNSUPPORTED, NOMEM. */
+/* Open tokenizer.json, vocab.json with merges.txt beside it, a SentencePiece model, a .gguf, a
+ * llama2.c tokenizer.bin, tiktoken's ranks, a map of characters (nanoGPT's meta.pkl, or JSON), or a
+ * folder with one of them. n_vocab: the model's vocabulary size, or 0 if unknown; it is only
+ * compared with what the file says. IO, FORMAT, UNSUPPORTED, NOMEM. */
 KVASS_API kvass_status kvass_tokenizer_open(kvass_tokenizer **out, const char *path,
                                             int32_t n_vocab, kvass_error *err);
+
+typedef struct kvass_tokenizer_options {
+    size_t struct_size;  /* set by kvass_tokenizer_options_default() */
+    int32_t n_vocab;     /* as for kvass_tokenizer_open */
+    const char *pattern; /* how tiktoken's ranks cut text, where the file's name and size do not
+                          * tell: "gpt2" (the same as "r50k"), "p50k", "cl100k", "o200k", "llama3";
+                          * NULL: they must. Read during the call only */
+} kvass_tokenizer_options;
+KVASS_API kvass_tokenizer_options kvass_tokenizer_options_default(void);
+
+/* The same with options; opt may be NULL. INVALID for an unknown pattern. */
+KVASS_API kvass_status kvass_tokenizer_open_as(kvass_tokenizer **out, const char *path,
+                                               const kvass_tokenizer_options *opt,
+                                               kvass_error *err);
 KVASS_API void kvass_tokenizer_close(kvass_tokenizer **tok);
 
 typedef struct kvass_tokenizer_info {

@@ -6,24 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define GPT2    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-#define ENDINGS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-#define LLAMA3                                                                                     \
-    ENDINGS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"            \
-            "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define QWEN2                                                                                      \
-    ENDINGS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"                 \
-            "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
-#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define O200K                                                                                      \
-    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" ENDINGS "?|[^\\r\\n\\p{L}\\p{N}]?" UPPER          \
-    "+" LOWER "*" ENDINGS                                                                          \
-    "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)"                      \
-    "|\\s+"
-#define TEKKEN                                                                                     \
-    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*"        \
-    "|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#include "tokenizer/splits.h"
+
 #define PUNCTUATION "[\\p{P}\\$\\+<=>\\^~\\|]+"
 #define HAN         "[\xe4\xb8\x80-\xe9\xbe\xa5\xe0\xa0\x80-\xe4\xb8\x80\xea\xb0\x80-\xed\x9f\xbf]+"
 
@@ -35,32 +19,40 @@ static const struct {
     const char *cuts[MAX_CUTS + 1];
     bool nfc, ignore_merges, add_bos;
 } ways[] = {
-    {{"default"}, {PUNCTUATION, GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}, false, false, false},
+    {{"default"}, {PUNCTUATION, SPLIT_GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}, false, false, false},
     {{"gpt-2", "phi-2", "mpt", "olmo", "jina-en", "gpt2", "roberta-bpe"},
-     {GPT2},
+     {SPLIT_GPT2},
      false,
      false,
      false},
     {{"llama-bpe", "llama3", "llama-v3", "smaug-bpe", "falcon3", "pixtral", "midm-2.0", "lfm2"},
-     {LLAMA3},
+     {SPLIT_LLAMA3},
      false,
      true,
      true},
-    {{"dbrx"}, {LLAMA3}, false, false, false},
-    {{"qwen2", "stablelm2", "deepseek-r1-qwen", "megrez", "hunyuan"}, {QWEN2}, true, false, false},
+    {{"dbrx"}, {SPLIT_LLAMA3}, false, false, false},
+    {{"qwen2", "stablelm2", "deepseek-r1-qwen", "megrez", "hunyuan"},
+     {SPLIT_QWEN2},
+     true,
+     false,
+     false},
     {{"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"},
-     {"\\p{N}", GPT2},
+     {"\\p{N}", SPLIT_GPT2},
      false,
      false,
      false},
-    {{"falcon"}, {"[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9][0-9][0-9]"}, false, false, false},
+    {{"falcon"},
+     {"[\\p{P}\\$\\+<=>\\^~\\|`]+", SPLIT_GPT2, "[0-9][0-9][0-9]"},
+     false,
+     false,
+     false},
     {{"deepseek-coder"},
      {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", HAN, "\\p{N}"},
      false,
      false,
      false},
-    {{"gpt-4o", "llama4"}, {O200K}, false, false, false},
-    {{"tekken"}, {TEKKEN}, false, true, true},
+    {{"gpt-4o", "llama4"}, {SPLIT_O200K}, false, false, false},
+    {{"tekken"}, {SPLIT_TEKKEN}, false, true, true},
 };
 
 enum { N_WAYS = sizeof ways / sizeof *ways, N_NAMES = sizeof ways->names / sizeof *ways->names };

@@ -17,18 +17,20 @@
 #define MAX_TEXT_BYTES (INT32_MAX - 64) /* places in a text are int32 */
 
 static const tok_reader *const readers[] = {
-    &kvass_reader_tokenizer_json,
-    &kvass_reader_vocab_merges,
-    &kvass_reader_gguf,
-    &kvass_reader_sentencepiece,
+    &kvass_reader_tokenizer_json, &kvass_reader_charmap,       &kvass_reader_vocab_merges,
+    &kvass_reader_gguf,           &kvass_reader_sentencepiece, &kvass_reader_tiktoken,
     &kvass_reader_llama2c_bin,
 };
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
 /* What a folder may hold, best first. */
-static const char *const names[] = {"tokenizer.json", "vocab.json", "tokenizer.model",
-                                    "tokenizer.bin"};
+static const char *const names[] = {
+    "tokenizer.json",       "vocab.json",         "tokenizer.model",
+    "tokenizer.bin",        "meta.pkl",           "meta.json",
+    "gpt2.tiktoken",        "r50k_base.tiktoken", "p50k_base.tiktoken",
+    "cl100k_base.tiktoken", "o200k_base.tiktoken"};
+#define LONGEST_NAME "/cl100k_base.tiktoken"
 
 /* The file that `path` means: itself, or the first of `names` in it. *out is the caller's. */
 static kvass_status find_file(const char *path, char **out, kvass_error *err)
@@ -36,8 +38,7 @@ static kvass_status find_file(const char *path, char **out, kvass_error *err)
     struct stat st;
     bool folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
     size_t n_bytes;
-    if (!kvass_add_size(strlen(path), sizeof "/tokenizer.model", &n_bytes) ||
-        !(*out = malloc(n_bytes))) {
+    if (!kvass_add_size(strlen(path), sizeof LONGEST_NAME, &n_bytes) || !(*out = malloc(n_bytes))) {
         return kvass_fail_nomem(err, strlen(path), "a path");
     }
     if (!folder) {
@@ -54,7 +55,9 @@ static kvass_status find_file(const char *path, char **out, kvass_error *err)
     *out = NULL;
     return kvass_fail(
         err, KVASS_IO, "TOKENIZER_MISSING",
-        "%s: no tokenizer.json, vocab.json, tokenizer.model or tokenizer.bin in this folder", path);
+        "%s: no tokenizer.json, vocab.json, tokenizer.model, tokenizer.bin, meta.pkl or tiktoken "
+        "file (gpt2.tiktoken, ...) in this folder",
+        path);
 }
 
 /* Look into the file: its head, and its contents when it is JSON. */
@@ -86,22 +89,42 @@ static kvass_status read_source(kvass_tokenizer *tok, const tok_source *source, 
             return readers[i]->read(tok, source, err);
         }
     }
-    return kvass_fail(err, KVASS_UNSUPPORTED, "TOKENIZER_KIND",
-                      "%s: expected tokenizer.json, vocab.json, a GGUF file, a SentencePiece model "
-                      "or a "
-                      "llama2.c tokenizer.bin, found %s",
-                      source->path, kvass_file_looks_like(source->head, source->n_head));
+    return kvass_fail(
+        err, KVASS_UNSUPPORTED, "TOKENIZER_KIND",
+        "%s: expected tokenizer.json, vocab.json, a GGUF file, a SentencePiece model, "
+        "tiktoken's ranks, a map of characters or a llama2.c tokenizer.bin, found "
+        "%s",
+        source->path, kvass_file_looks_like(source->head, source->n_head));
+}
+
+kvass_tokenizer_options kvass_tokenizer_options_default(void)
+{
+    return (kvass_tokenizer_options){.struct_size = sizeof(kvass_tokenizer_options)};
 }
 
 kvass_status kvass_tokenizer_open(kvass_tokenizer **out, const char *path, int32_t n_vocab,
                                   kvass_error *err)
 {
-    if (!out || !path || n_vocab < 0) {
+    kvass_tokenizer_options opt = kvass_tokenizer_options_default();
+    opt.n_vocab = n_vocab;
+    return kvass_tokenizer_open_as(out, path, &opt, err);
+}
+
+kvass_status kvass_tokenizer_open_as(kvass_tokenizer **out, const char *path,
+                                     const kvass_tokenizer_options *options, kvass_error *err)
+{
+    kvass_tokenizer_options opt = kvass_tokenizer_options_default();
+    kvass_status status =
+        kvass_options_take(&opt, sizeof opt, options, "kvass_tokenizer_open_as", err);
+    if (status != KVASS_OK) {
+        return status;
+    }
+    if (!out || !path || opt.n_vocab < 0) {
         return kvass_fail(err, KVASS_INVALID, "ARGUMENT", "kvass_tokenizer_open: %s",
-                          n_vocab < 0 ? "n_vocab is negative" : "out or path is NULL");
+                          opt.n_vocab < 0 ? "n_vocab is negative" : "out or path is NULL");
     }
     *out = NULL;
-    tok_source source = {.n_vocab = n_vocab};
+    tok_source source = {.n_vocab = opt.n_vocab, .pattern = opt.pattern};
     kvass_json *json = NULL;
     char *file = NULL;
     kvass_tokenizer *tok = calloc(1, sizeof *tok);
@@ -109,7 +132,7 @@ kvass_status kvass_tokenizer_open(kvass_tokenizer **out, const char *path, int32
         return kvass_fail_nomem(err, sizeof *tok, "the tokenizer");
     }
     tok->bos = tok->eos = -1;
-    kvass_status status = find_file(path, &file, err);
+    status = find_file(path, &file, err);
     if (status == KVASS_OK) {
         source.path = file;
         status = look(&source, &json, err);

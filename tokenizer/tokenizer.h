@@ -54,6 +54,7 @@ typedef struct tok_source {
     size_t n_head;
     const kvass_json *json; /* its contents when it is a JSON object, else NULL */
     int32_t n_vocab;        /* of the model, 0 if unknown */
+    const char *pattern;    /* the name of how text is cut, for files that do not say; or NULL */
 } tok_source;
 
 /* One per format. `read` fills an empty tokenizer; on failure the caller closes it. */
@@ -63,9 +64,11 @@ typedef struct tok_reader {
 } tok_reader;
 
 extern const tok_reader kvass_reader_tokenizer_json;
+extern const tok_reader kvass_reader_charmap;
 extern const tok_reader kvass_reader_vocab_merges;
 extern const tok_reader kvass_reader_gguf;
 extern const tok_reader kvass_reader_sentencepiece;
+extern const tok_reader kvass_reader_tiktoken;
 extern const tok_reader kvass_reader_llama2c_bin;
 
 /* Append the ids of text[n_bytes] to run->ids, specials around it as run->opt asks (encode.c). */

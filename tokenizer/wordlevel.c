@@ -25,6 +25,7 @@ static void close_wordlevel(void *self)
 }
 
 static const tok_model_ops ops = {"wordlevel", encode, close_wordlevel};
+const tok_model_ops kvass_characters_ops = {"characters", encode, close_wordlevel};
 
 kvass_status kvass_wordlevel_open(kvass_tokenizer *tok, tok_wordlevel **out, kvass_error *err)
 {

@@ -9,6 +9,9 @@ typedef struct tok_wordlevel {
     int32_t unk; /* -1: none */
 } tok_wordlevel;
 
+/* The same for a vocabulary of characters, into which the text is cut first. */
+extern const tok_model_ops kvass_characters_ops;
+
 /* Make it the tokenizer's model. NOMEM. */
 kvass_status kvass_wordlevel_open(kvass_tokenizer *tok, tok_wordlevel **out, kvass_error *err);
 

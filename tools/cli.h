@@ -45,6 +45,7 @@ typedef struct cli_options {
     const cli_command *command;
     const char *model;     /* NULL: KVASS_MODEL, then the bundled weights */
     const char *tokenizer; /* NULL: beside the model */
+    const char *pattern;   /* of a tokenizer that does not say how it cuts text; or NULL */
     bool use_mmap;
     kvass_context_options context;
     bool cache_given;    /* --cache was */

@@ -181,10 +181,10 @@ int cli_open_model(cli_options *opts, bool header_only, kvass_model **model)
 
 /* ---- the tokenizer -------------------------------------------------------------------------- */
 
-static bool ends_with(const char *path, const char *suffix)
+/* whose tokenizers are not named alike */
+static bool is_llama2c(const kvass_model_info *info)
 {
-    size_t n = strlen(path), n_suffix = strlen(suffix);
-    return n >= n_suffix && strcmp(path + n - n_suffix, suffix) == 0;
+    return strncmp(info->format, "llama2.c", 8) == 0;
 }
 
 /* The first of the llama2.c tokenizers in `folder` that fits; what was wrong with the first one
@@ -239,18 +239,21 @@ static kvass_status open_tokenizer(const cli_options *opts, const kvass_model *m
         kvass_model_get_info(model, &info);
     }
     *tok = NULL;
+    kvass_tokenizer_options options = kvass_tokenizer_options_default();
+    options.n_vocab = info.n_vocab;
+    options.pattern = opts->pattern;
     if (opts->tokenizer) {
-        return kvass_tokenizer_open(tok, opts->tokenizer, info.n_vocab, err);
+        return kvass_tokenizer_open_as(tok, opts->tokenizer, &options, err);
     }
-    if (strncmp(info.format, "GGUF", 4) == 0) {
-        return kvass_tokenizer_open(tok, info.path, info.n_vocab, err); /* it is in the file */
+    if (strncmp(info.format, "GGUF", 4) == 0) { /* it is in the file */
+        return kvass_tokenizer_open_as(tok, info.path, &options, err);
     }
     char folder[PATH_SIZE];
     model_folder(info.path, folder);
-    if (ends_with(info.path, ".bin")) {
+    if (is_llama2c(&info)) {
         return open_beside_bin(folder, info.n_vocab, tok, err);
     }
-    return kvass_tokenizer_open(tok, folder, info.n_vocab, err);
+    return kvass_tokenizer_open_as(tok, folder, &options, err);
 }
 
 size_t cli_tokenizer_bytes(const kvass_model *model, const char **name)
@@ -260,7 +263,7 @@ size_t cli_tokenizer_bytes(const kvass_model *model, const char **name)
     kvass_model_info info;
     kvass_model_get_info(model, &info);
     model_folder(info.path, folder);
-    bool beside = !ends_with(info.path, ".bin") && strncmp(info.format, "GGUF", 4) != 0;
+    bool beside = !is_llama2c(&info) && strncmp(info.format, "GGUF", 4) != 0;
     for (int i = 0; i < 2 && beside; i++) {
         struct stat st;
         if (join(path, folder, names[i]) && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {

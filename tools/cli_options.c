@@ -10,6 +10,7 @@
 
 enum {
     KEY_TOKENIZER = CLI_KEY_SHARED,
+    KEY_PATTERN,
     KEY_MMAP,
     KEY_CACHE,
     KEY_KV_TYPE,
@@ -73,6 +74,9 @@ static error_t parse_model(int key, char *arg, struct argp_state *state)
     case KEY_TOKENIZER:
         opts->tokenizer = arg;
         return 0;
+    case KEY_PATTERN:
+        opts->pattern = arg;
+        return 0;
     case KEY_MMAP:
         opts->use_mmap = true;
         return 0;
@@ -93,6 +97,7 @@ static error_t parse_model(int key, char *arg, struct argp_state *state)
 static const struct argp_option model_options[] = {
     {"model", 'm', "MODEL", 0, "checkpoint: a folder, .safetensors, .index.json, .gguf or .bin", 0},
     {"tokenizer", KEY_TOKENIZER, "PATH", 0, "tokenizer, when it is not beside the model", 0},
+    {"pattern", KEY_PATTERN, "NAME", 0, "how tiktoken's ranks cut text: gpt2, cl100k, ...", 0},
     {"mmap", KEY_MMAP, NULL, 0, "map the weights instead of reading them", 0},
     {"quiet", 'q', NULL, 0, "say nothing but errors", 0},
     {"verbose", 'v', NULL, 0, "say what is being done", 0},

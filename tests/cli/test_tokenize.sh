@@ -48,6 +48,28 @@ expect 0 "$KVASS" detokenize -m "$model" --json "${ids[@]}"
 json 'd["text"].endswith("\ufffd")'
 expect 1 "${k[@]}" --strict-utf8 -f "$work/byte"
 
+# a map of characters beside a checkpoint, as nanoGPT leaves it
+cp "$ROOT/tests/golden/torch/ckpt.pt" "$work/ckpt.pt"
+python3 -c '
+import pickle, sys
+characters = ["\n", " "] + [chr(c) for c in range(ord("a"), ord("z") + 1)]
+pickle.dump({"vocab_size": len(characters), "itos": dict(enumerate(characters)),
+             "stoi": {c: i for i, c in enumerate(characters)}}, open(sys.argv[1], "wb"))
+' "$work/meta.pkl"
+for at in "$work/ckpt.pt" "$work"; do
+    expect 0 "$KVASS" tokenize -m "$at" --ids "a cab"
+    [ "$(cat "$out")" = "2 1 4 2 3" ] || fail "characters: $(cat "$out")"
+done
+expect 0 "$KVASS" generate -m "$work/ckpt.pt" --temp 0 --json -n 3 "cab"
+json 'd["prompt_tokens"] == [4, 2, 3]'
+expect 1 "$KVASS" tokenize -m "$work/ckpt.pt" --ids "Cab"
+says '"C" is not in the vocabulary'
+printf 'IQ== 0\nIg== 1\n' >"$work/ranks"
+expect 3 "$KVASS" tokenize --tokenizer "$work/ranks" a
+says "say it with --pattern, one of gpt2"
+expect 2 "$KVASS" tokenize --tokenizer "$work/ranks" --pattern gpt9 a
+says '"gpt9"'
+
 # --bos adds what generate adds
 expect 0 "${k[@]}" --ids --bos "Once"
 bos_ids=$(tr ' ' ',' <"$out")

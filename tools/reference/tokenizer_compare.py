@@ -1,10 +1,10 @@
-"""tokenizer_compare.py - kvass's token ids against `tokenizers` and `sentencepiece`, on whole texts.
+"""tokenizer_compare.py - kvass's token ids against `tokenizers`, `sentencepiece` and `tiktoken`.
 
 For each tokenizer and each text: the first megabyte, cut into slices, must give the same ids, and
 the ids the same bytes back. Adds texts of its own: every Unicode character in a few surroundings, a
 long random mixture, and for SentencePiece bytes that are no UTF-8. A tokenizer is a tokenizer.json,
-a SentencePiece .model, or a folder with vocab.json and merges.txt (GPT-2's splitting is assumed for
-the library's side); the text's name is a file.
+a SentencePiece .model, a .tiktoken file named as tiktoken names it, or a folder with vocab.json and
+merges.txt (GPT-2's splitting is assumed for the library's side); the text's name is a file.
 
     python3 tools/reference/tokenizer_compare.py build/engine/libkvass.so \
         --tokenizers A/tokenizer.json B/ C.model --texts a.txt b.txt
@@ -16,6 +16,9 @@ import random
 import sys
 
 import sentencepiece
+import tiktoken
+from tiktoken.load import load_tiktoken_bpe
+from tiktoken_ext import openai_public
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 MEGABYTE = 1_000_000
@@ -82,7 +85,28 @@ class Pieces:
         return self.model.decode(ids)
 
 
+class Ranks:
+    """tiktoken with that face; its patterns are those of the names it knows."""
+
+    def __init__(self, path):
+        constructor = openai_public.ENCODING_CONSTRUCTORS[path.stem]
+        ranks = load_tiktoken_bpe(str(path))
+        openai_public.load_tiktoken_bpe = lambda *_, **__: ranks
+        openai_public.data_gym_to_mergeable_bpe_ranks = lambda *_, **__: ranks
+        self.encoding = tiktoken.Encoding(**constructor())
+
+    def encode(self, text, **_):
+        ids = (self.encoding._encode_bytes(text) if isinstance(text, bytes) else
+               self.encoding.encode_ordinary(text))
+        return type("Encoding", (), {"ids": ids})
+
+    def decode(self, ids, **_):
+        return self.encoding.decode(ids)
+
+
 def reference(path):
+    if path.suffix == ".tiktoken":
+        return Ranks(path)
     if path.suffix == ".model":
         return Pieces(path)
     if path.is_file():
