@@ -4,7 +4,7 @@
 
 #define MODEL_HELP                                                                                 \
     "  -m MODEL             a folder, .safetensors, .index.json, .gguf or .bin\n"                  \
-    "      --tokenizer PATH when it is not beside the model; --pattern NAME (tiktoken)\n"          \
+    "      --tokenizer PATH if not beside the model; --pattern NAME (tiktoken)\n"                  \
     "      --mmap           map the weights instead of reading them\n"                             \
     "  -q, -v               say less, say more\n"
 
