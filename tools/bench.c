@@ -146,41 +146,6 @@ static int choose_depths(bench_args *args, const kvass_model_info *info)
     return CLI_OK;
 }
 
-/* "unknown" where the system does not say */
-static void cpu_name(char *name, size_t n)
-{
-    char line[256];
-    FILE *file = fopen("/proc/cpuinfo", "re");
-    (void)snprintf(name, n, "unknown");
-    while (file && fgets(line, sizeof line, file)) {
-        char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) == 0 && colon) {
-            line[strcspn(line, "\n")] = '\0';
-            (void)snprintf(name, n, "%s", colon[1] == ' ' ? colon + 2 : colon + 1);
-            break;
-        }
-    }
-    if (file) {
-        (void)fclose(file);
-    }
-}
-
-static const char *main_dtype(const kvass_model *model, int32_t n_tensors)
-{
-    size_t n_bytes[KVASS_N_DTYPES + 1] = {0};
-    int most = 0;
-    for (int32_t i = 0; i < n_tensors; i++) {
-        kvass_tensor_info tensor;
-        if (kvass_model_get_tensor(model, i, &tensor, NULL) == KVASS_OK) {
-            n_bytes[tensor.dtype] += tensor.n_bytes;
-        }
-    }
-    for (int d = 1; d < KVASS_N_DTYPES; d++) {
-        most = n_bytes[d] > n_bytes[most] ? d : most;
-    }
-    return kvass_dtype_name((kvass_dtype)most);
-}
-
 static int prepare(bench_args *args, kvass_model **model)
 {
     kvass_model_info info;
@@ -222,11 +187,9 @@ static int run_bench(int argc, char **argv)
     int code = prepare(&args, &model);
     if (code == CLI_OK) {
         kvass_model_get_info(model, &result.info);
-        cpu_name(result.cpu, sizeof result.cpu);
-        result.dtype = main_dtype(model, result.info.n_tensors);
-        if (getloadavg(&result.load_average, 1) != 1) {
-            result.load_average = -1;
-        }
+        cli_cpu_name(result.cpu, sizeof result.cpu);
+        result.dtype = cli_main_dtype(model);
+        result.load_average = cli_load_average();
         cli_catch_interrupt();
         code = bench_measure(&args, model, &result);
     }

@@ -185,7 +185,7 @@ static void summarise(bench_row *row)
         squares += (sorted[i] - row->mean) * (sorted[i] - row->mean);
     }
     row->sd = n > 1 ? sqrt(squares / (n - 1)) : 0;
-    row->median = n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+    row->median = cli_median(sorted, n);
     row->p5 = cli_quantile(sorted, n, 0.05);
     row->p95 = cli_quantile(sorted, n, 0.95);
     row->ms_per_token = 1e3 / row->median;

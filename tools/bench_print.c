@@ -46,12 +46,10 @@ static double step_ms(const bench_row *row)
 /* a cell: x with `digits` significant digits and a unit, or a dash */
 static void print_cell(double x, int digits, const char *unit)
 {
-    char text[32] = "-";
-    if (isfinite(x)) {
-        int decimals = x >= 1 ? digits - 1 - (int)floor(log10(x)) : digits;
-        (void)snprintf(text, sizeof text, "%.*f%s", decimals > 0 ? decimals : 0, x, unit);
-    }
-    (void)printf(" %12s |", text);
+    char text[CLI_CELL], cell[CLI_CELL + 8];
+    cli_cell(text, x, digits);
+    (void)snprintf(cell, sizeof cell, "%s%s", text, isfinite(x) ? unit : "");
+    (void)printf(" %12s |", cell);
 }
 
 static void print_table(const bench_result *r)

@@ -31,7 +31,7 @@ typedef struct cli_command {
 } cli_command;
 
 extern const cli_command cli_generate, cli_inspect, cli_tokenize, cli_detokenize, cli_logits,
-    cli_eval, cli_bench, cli_attention;
+    cli_eval, cli_bench, cli_attention, cli_tradeoff;
 
 /* ---- options -------------------------------------------------------------------------------- */
 
@@ -61,6 +61,7 @@ enum { CLI_KEY_SHARED = 0x100, CLI_KEY_OWN = 0x200 };
 
 extern const struct argp cli_model_argp;    /* -m --tokenizer --mmap -q -v --help */
 extern const struct argp cli_context_argp;  /* -c -t --batch --isa and the cache's flags */
+extern const struct argp cli_speed_argp;    /* -t --batch --isa --deterministic --kv-type */
 extern const struct argp cli_sampling_argp; /* --temp --top-k ... --seed */
 extern const struct argp cli_prompt_argp;   /* -p -f and one argument */
 
@@ -90,6 +91,12 @@ int cli_nearest(const char *text, const char *const *choices, int n);
 void cli_sort(double *x, int64_t n);
 /* The p-quantile, p in (0, 1], of sorted[n] by nearest rank; NaN when n is 0. */
 double cli_quantile(const double *sorted, int64_t n, double p);
+/* The middle of sorted[n], or the mean of the two that are; NaN when n is 0. */
+double cli_median(const double *sorted, int64_t n);
+
+/* x >= 0 with so many significant digits, or a dash when it is no such number, for a table. */
+enum { CLI_CELL = 32 };
+void cli_cell(char text[CLI_CELL], double x, int digits);
 
 /* ---- messages ------------------------------------------------------------------------------- */
 
@@ -123,6 +130,15 @@ int cli_check_memory(const cli_options *opts, const kvass_model *model,
                      const kvass_context_options *const *contexts, int n);
 /* Most memory this process has had resident, in bytes. */
 size_t cli_peak_bytes(void);
+
+/* ---- what measurements are made on ---------------------------------------------------------- */
+
+/* The processor's name into name[n]; "unknown" where the system does not say. */
+void cli_cpu_name(char *name, size_t n);
+/* Over the last minute; negative: unknown. */
+double cli_load_average(void);
+/* The type of most of the weights. */
+const char *cli_main_dtype(const kvass_model *model);
 
 /* ---- text in and out ------------------------------------------------------------------------ */
 

@@ -210,14 +210,20 @@ static error_t parse_context(int key, char *arg, struct argp_state *state)
     }
 }
 
+#define SPEED_OPTIONS                                                                              \
+    {"threads", 't', "N", 0, "threads (default: the CPUs there are)", 1},                          \
+        {"batch", KEY_BATCH, "N", 0, "tokens per prefill chunk", 1},                               \
+        {"isa", KEY_ISA, "NAME", 0, "kernels: auto, avx2 or scalar", 1},                           \
+        {"deterministic", KEY_DETERMINISTIC, NULL, 0, "the same bits on every path", 2},           \
+    {                                                                                              \
+        "kv-type", KEY_KV_TYPE, "TYPE", 0, "how keys and values are stored: f16, f32, q8 or q4", 2 \
+    }
+
 static const struct argp_option context_options[] = {
     {"ctx", 'c', "N", 0, "context length (default: as trained)", 1},
-    {"threads", 't', "N", 0, "threads (default: the CPUs there are)", 1},
-    {"batch", KEY_BATCH, "N", 0, "tokens per prefill chunk", 1},
-    {"isa", KEY_ISA, "NAME", 0, "kernels: auto, avx2 or scalar", 1},
+    SPEED_OPTIONS,
     {"cache", KEY_CACHE, "POLICY", 0,
      "what is retained: full, window or none; topk: full, read by page", 2},
-    {"kv-type", KEY_KV_TYPE, "TYPE", 0, "how keys and values are stored: f16, f32, q8 or q4", 2},
     {"kv-budget", KEY_KV_BUDGET, "BYTES", 0, "most bytes the cache may reserve", 2},
     {"window", KEY_WINDOW, "N", 0, "the newest N tokens; sqrt: 4 times the root of the context", 2},
     {"sinks", KEY_SINKS, "N", 0, "the first N tokens stay, too", 2},
@@ -227,10 +233,12 @@ static const struct argp_option context_options[] = {
     {"kv-offload", KEY_KV_OFFLOAD, "FILE", 0, "where pages go that the budget has no room for", 2},
     {"positions", KEY_POSITIONS, "HOW", 0, "of sinks behind a window: original or cache", 2},
     {"kv-share", KEY_KV_SHARE, "HOW", 0, "layers that share keys and values: model or pairs", 2},
-    {"deterministic", KEY_DETERMINISTIC, NULL, 0, "the same bits on every path", 2},
     {0},
 };
 const struct argp cli_context_argp = {.options = context_options, .parser = parse_context};
+
+static const struct argp_option speed_options[] = {SPEED_OPTIONS, {0}};
+const struct argp cli_speed_argp = {.options = speed_options, .parser = parse_context};
 
 /* ---- sampling ------------------------------------------------------------------------------- */
 

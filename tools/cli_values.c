@@ -144,6 +144,23 @@ double cli_quantile(const double *sorted, int64_t n, double p)
     return n == 0 ? NAN : sorted[rank < 1 ? 0 : rank - 1];
 }
 
+double cli_median(const double *sorted, int64_t n)
+{
+    return n == 0 ? NAN : (sorted[(n - 1) / 2] + sorted[n / 2]) / 2;
+}
+
+void cli_cell(char text[CLI_CELL], double x, int digits)
+{
+    enum { MOST_DECIMALS = 9 };
+    if (!isfinite(x) || x < 0 || x >= 1e15) {
+        (void)snprintf(text, CLI_CELL, "-");
+        return;
+    }
+    int decimals = x > 0 ? digits - 1 - (int)floor(log10(x)) : 0;
+    decimals = decimals < 0 ? 0 : decimals > MOST_DECIMALS ? MOST_DECIMALS : decimals;
+    (void)snprintf(text, CLI_CELL, "%.*f", decimals, x);
+}
+
 int cli_parse_ids(const char *text, size_t n_bytes, cli_ids *ids)
 {
     *ids = (cli_ids){0};

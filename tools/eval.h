@@ -101,6 +101,14 @@ typedef struct eval_scores {
     kvass_context_info context;
 } eval_scores;
 
+/* One position: test[n_vocab] and reference[n_vocab] predict `next`. */
+typedef struct eval_row {
+    double nats, reference_nats; /* -log p(next) */
+    double kld;                  /* of test from reference */
+    bool same_top;
+} eval_row;
+eval_row eval_compare(const float *test, const float *reference, int32_t n_vocab, int32_t next);
+
 /* Score every window with opts' cache, and against the full f32 cache. Returns an exit code. */
 int eval_score(const cli_options *opts, const kvass_model *model, const eval_text *text,
                eval_path path, eval_scores *scores);
@@ -176,6 +184,9 @@ typedef struct eval_results {
 } eval_results;
 
 void eval_print_text(const eval_results *results);
+/* The members of r->scores: of the cache opts ask for, of its quality, of the run. NULL: out of
+ * memory. */
+json_t *eval_scores_json(const eval_results *r);
 int eval_print_json(const eval_results *results);
 
 #endif

@@ -249,6 +249,20 @@ static json_t *recall_json(const eval_recall_scores *recall)
                      (int)recall->n_full_exact, "distances", at);
 }
 
+json_t *eval_scores_json(const eval_results *r)
+{
+    figures f = figures_of(r->scores);
+    json_t *root = json_object();
+    bool ok = join(root, cache_json(r));
+    ok = join(root, quality_json(r->scores, &f)) && ok;
+    ok = join(root, run_json(r, &f)) && ok;
+    if (!ok) {
+        json_decref(root);
+        root = NULL;
+    }
+    return root;
+}
+
 int eval_print_json(const eval_results *r)
 {
     char fingerprint[17];
@@ -258,10 +272,7 @@ int eval_print_json(const eval_results *r)
     json_t *root = json_object();
     bool ok = root != NULL;
     if (r->scores) {
-        figures f = figures_of(r->scores);
-        ok = join(root, cache_json(r)) && ok;
-        ok = join(root, quality_json(r->scores, &f)) && ok;
-        ok = join(root, run_json(r, &f)) && ok;
+        ok = join(root, eval_scores_json(r)) && ok;
     }
     ok = join(root, json_pack("{s:s, s:o}", "model_fingerprint", fingerprint, "needle_kept",
                               cli_json_real(kept, 6))) &&

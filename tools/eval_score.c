@@ -34,16 +34,24 @@ static double divergence(const float *reference, double reference_lse, const flo
     return kld < 0 ? 0 : kld; /* rounding can leave -1e-17; NaN stays */
 }
 
-/* One position: test[n_vocab] and reference[n_vocab] predict `next`. */
-static void score_row(scorer *s, const float *test, const float *reference, int32_t next)
+eval_row eval_compare(const float *test, const float *reference, int32_t n_vocab, int32_t next)
 {
     int32_t test_top, reference_top;
-    double test_lse = eval_log_sum_exp(test, s->n_vocab, &test_top);
-    double reference_lse = eval_log_sum_exp(reference, s->n_vocab, &reference_top);
-    s->kld[s->n_kld++] = divergence(reference, reference_lse, test, test_lse, s->n_vocab);
-    s->scores->nats += test_lse - (double)test[next];
-    s->scores->reference_nats += reference_lse - (double)reference[next];
-    s->scores->n_same_top += test_top == reference_top;
+    double test_lse = eval_log_sum_exp(test, n_vocab, &test_top);
+    double reference_lse = eval_log_sum_exp(reference, n_vocab, &reference_top);
+    return (eval_row){.nats = test_lse - (double)test[next],
+                      .reference_nats = reference_lse - (double)reference[next],
+                      .kld = divergence(reference, reference_lse, test, test_lse, n_vocab),
+                      .same_top = test_top == reference_top};
+}
+
+static void score_row(scorer *s, const float *test, const float *reference, int32_t next)
+{
+    eval_row row = eval_compare(test, reference, s->n_vocab, next);
+    s->kld[s->n_kld++] = row.kld;
+    s->scores->nats += row.nats;
+    s->scores->reference_nats += row.reference_nats;
+    s->scores->n_same_top += row.same_top;
 }
 
 /* the floor's side predicts ids[n] by the path that the reference did not take */
