@@ -577,6 +577,53 @@ KVASS_API kvass_status kvass_stream_put(kvass_stream *stream, int32_t id, const 
 /* Whatever is still held back, as it is; the stream then starts a new text. */
 KVASS_API void kvass_stream_end(kvass_stream *stream, const char **bytes, size_t *n_bytes);
 
+/* ---- converting ------------------------------------------------------------------------------ */
+
+/* Keys and values for the front of a GGUF file. */
+typedef struct kvass_metadata kvass_metadata;
+
+/* What a GGUF file says of this tokenizer, for a model of n_vocab rows (those without a token are
+ * named as unused). The caller closes *out. UNSUPPORTED (CONVERT_TOKENIZER) when GGUF has no word
+ * for some part of it, NOMEM. *lost is NULL, or a sentence (static storage) about what is left out
+ * although it may change tokens. */
+KVASS_API kvass_status kvass_tokenizer_describe(const kvass_tokenizer *tok, int32_t n_vocab,
+                                                kvass_metadata **out, const char **lost,
+                                                kvass_error *err);
+KVASS_API void kvass_metadata_close(kvass_metadata **metadata);
+
+typedef enum kvass_container {
+    KVASS_CONTAINER_GGUF,       /* one file: everything */
+    KVASS_CONTAINER_SAFETENSORS /* a folder: model.safetensors, config.json, and the tokenizer's
+                                 * files as they lie beside the model */
+} kvass_container;
+
+typedef struct kvass_convert_options {
+    size_t struct_size; /* set by kvass_convert_options_default() */
+    kvass_container container;
+    kvass_dtype type; /* of matrices: f32, f16, bf16; GGUF also q8_0, q4_0, q4_1 (a row that is no
+                       * multiple of 32 becomes f16; with 4 bits embedding and output matrix q8_0).
+                       * KVASS_N_DTYPES, the default: each as it is stored, where the container
+                       * holds that type, else f32. Norms, biases and positions in a GGUF file are
+                       * f32 */
+    bool replace;     /* what is there already, file by file */
+    const kvass_metadata *tokenizer; /* GGUF: put in; NULL: none */
+    const char *tokenizer_path; /* safetensors: the tokenizer's file, or a folder with its files;
+                                 * NULL: the model's own folder */
+    bool (*progress)(void *user, uint64_t done, uint64_t total); /* bytes; false: stop (CANCELLED);
+                                                                  * NULL: none */
+    void *user;
+} kvass_convert_options;
+
+KVASS_API kvass_convert_options kvass_convert_options_default(void);
+
+/* Write a model, opened with its weights, to `path`. Each file appears under its name only when it
+ * is whole, on the disk, and reads back as this model; after a failure no part of it is left. opt
+ * may be NULL. UNSUPPORTED (CONVERT_FAMILY: GGUF has no such network; CONVERT_LOSS: nor this
+ * configuration of it; CONVERT_TYPE; CONVERT_RANGE: a weight that the type cannot hold), IO
+ * (CONVERT_EXISTS, and those of writing), INVALID, NOMEM, CANCELLED. */
+KVASS_API kvass_status kvass_model_convert(const kvass_model *model, const char *path,
+                                           const kvass_convert_options *opt, kvass_error *err);
+
 /* ---- the cache alone ------------------------------------------------------------------------- */
 
 typedef struct kvass_cache kvass_cache;

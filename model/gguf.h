@@ -28,6 +28,7 @@ typedef struct kvass_gguf_key {
 typedef struct kvass_gguf_arch {
     const char *arch;             /* general.architecture */
     const char *model_type;       /* config.json's */
+    const char *also;             /* another family that is written so; or NULL */
     bool rope_pairs;              /* wq, wk rows were reordered to rotate neighbours */
     const kvass_gguf_name *names; /* before the common ones, NULL-terminated; or NULL */
     const kvass_gguf_key *keys;   /* the same */
@@ -42,6 +43,13 @@ kvass_status kvass_gguf_arch_find(const kvass_gguf_arch **out, const kvass_gguf 
 
 /* The family's name of a tensor into out[n_bytes]; a name that no table has stays as it is. */
 void kvass_gguf_rename(const kvass_gguf_arch *arch, const char *name, char *out, size_t n_bytes);
+
+/* The other way: the architecture a family is written as, NULL: there is none; and the name there
+ * of a tensor that the family's table calls `name`, with or without the first of its prefixes.
+ * false: it has none. */
+const kvass_gguf_arch *kvass_gguf_arch_of(const char *family);
+bool kvass_gguf_name_of(const kvass_gguf_arch *arch, const char *prefix, const char *name,
+                        int32_t layer, const char *ending, char *out, size_t n_bytes);
 
 extern const kvass_gguf_key kvass_gguf_common_keys[];
 

@@ -192,10 +192,18 @@ static const kvass_gguf_arch archs[] = {
      .names = gemma2_names,
      .keys = gemma2_keys,
      .complete = complete_gemma3},
-    {.arch = "gpt2", .model_type = "gpt2", .names = gpt2_names, .keys = gpt2_keys},
+    {.arch = "gpt2",
+     .model_type = "gpt2",
+     .also = "nanogpt",
+     .names = gpt2_names,
+     .keys = gpt2_keys},
     {.arch = "gptneox", .model_type = "gpt_neox", .names = gpt_neox_names, .keys = parallel_keys},
     {.arch = "granite", .model_type = "granite", .rope_pairs = true, .keys = granite_keys},
-    {.arch = "llama", .model_type = "llama", .rope_pairs = true, .complete = complete_llama},
+    {.arch = "llama",
+     .model_type = "llama",
+     .also = "mistral",
+     .rope_pairs = true,
+     .complete = complete_llama},
     {.arch = "olmo2", .model_type = "olmo2", .names = gemma2_names},
     {.arch = "phi2", .model_type = "phi", .names = phi2_names},
     {.arch = "phi3", .model_type = "phi3", .names = phi3_names},
@@ -275,4 +283,39 @@ void kvass_gguf_rename(const kvass_gguf_arch *arch, const char *name, char *out,
         }
     }
     (void)snprintf(out, n_bytes, "%s", name);
+}
+
+/* ---- the other way --------------------------------------------------------------------------- */
+
+const kvass_gguf_arch *kvass_gguf_arch_of(const char *family)
+{
+    for (size_t i = 0; i < N_ARCHS; i++) {
+        if (strcmp(family, archs[i].model_type) == 0 ||
+            (archs[i].also && strcmp(family, archs[i].also) == 0)) {
+            return &archs[i];
+        }
+    }
+    return NULL;
+}
+
+bool kvass_gguf_name_of(const kvass_gguf_arch *arch, const char *prefix, const char *name,
+                        int32_t layer, const char *ending, char *out, size_t n_bytes)
+{
+    const kvass_gguf_name *tables[] = {arch->names, common_names};
+    size_t n_prefix = strlen(prefix);
+    for (size_t t = 0; t < sizeof tables / sizeof *tables; t++) {
+        for (const kvass_gguf_name *i = tables[t]; i && i->gguf; i++) {
+            bool long_one = strncmp(i->name, prefix, n_prefix) == 0 &&
+                            strcmp(i->name + n_prefix, name) == 0;
+            if (long_one || strcmp(i->name, name) == 0) {
+                const char *place = strchr(i->gguf, '%');
+                int n_front = place ? (int)(place - i->gguf) : (int)strlen(i->gguf);
+                (void)(place ? snprintf(out, n_bytes, "%.*s%d%s%s", n_front, i->gguf, (int)layer,
+                                        place + 2, ending)
+                             : snprintf(out, n_bytes, "%s%s", i->gguf, ending));
+                return true;
+            }
+        }
+    }
+    return false;
 }

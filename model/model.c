@@ -64,21 +64,23 @@ static kvass_status configure(kvass_model *model, kvass_error *err)
 
 static kvass_status load(kvass_model *model, const kvass_model_options *opt, kvass_error *err)
 {
-    kvass_plan plan = {0};
     kvass_status status = configure(model, err);
-    if (status == KVASS_OK) {
-        status = kvass_plan_make(&plan, model, err);
+    model->plan = calloc(1, sizeof *model->plan);
+    if (status == KVASS_OK && !model->plan) {
+        status = kvass_fail_nomem(err, sizeof *model->plan, "the list of tensors");
     }
     if (status == KVASS_OK) {
-        status = kvass_validate(model, &plan, err);
+        status = kvass_plan_make(model->plan, model, err);
     }
     if (status == KVASS_OK) {
-        status = kvass_bind(model, &plan, opt->use_mmap, err);
+        status = kvass_validate(model, model->plan, err);
     }
     if (status == KVASS_OK) {
-        status = kvass_fingerprint(model, &plan, &model->fingerprint, err);
+        status = kvass_bind(model, model->plan, opt->use_mmap, err);
     }
-    kvass_plan_free(&plan);
+    if (status == KVASS_OK) {
+        status = kvass_fingerprint(model, model->plan, &model->fingerprint, err);
+    }
     return status;
 }
 
@@ -121,6 +123,10 @@ void kvass_model_close(kvass_model **model)
         return;
     }
     kvass_checkpoint_close(&(*model)->ckpt);
+    if ((*model)->plan) {
+        kvass_plan_free((*model)->plan);
+        free((*model)->plan);
+    }
     free((*model)->layers);
     free((*model)->block);
     free(*model);

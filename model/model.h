@@ -135,6 +135,7 @@ struct kvass_model {
     kvass_norm final_norm;        /* [dim] */
     kvass_linear lm_head;         /* [n_vocab, dim]; tok_embed again when tied */
     const struct kvass_family *family;
+    struct kvass_plan *plan;      /* which tensor of ckpt each of them came from (plan.h) */
     kvass_checkpoint *ckpt;       /* directory, configuration, warnings */
     bool header_only;             /* no weight was read: data pointers are NULL */
     int64_t n_params;

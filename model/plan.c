@@ -51,6 +51,13 @@ const kvass_role_traits *kvass_role_get(kvass_role role)
     return &roles[role];
 }
 
+const void *kvass_role_field(const kvass_model *model, kvass_role role, int32_t layer)
+{
+    const kvass_role_traits *r = &roles[role];
+    const char *base = r->per_layer ? (const char *)&model->layers[layer] : (const char *)model;
+    return base + r->field;
+}
+
 int32_t kvass_size_of(const kvass_config *config, kvass_size size)
 {
     switch (size) {

@@ -36,6 +36,9 @@ typedef struct kvass_role_traits {
 
 const kvass_role_traits *kvass_role_get(kvass_role role);
 
+/* The kvass_weight, kvass_linear or kvass_norm of a role; layer -1 outside layers. */
+const void *kvass_role_field(const kvass_model *model, kvass_role role, int32_t layer);
+
 /* What a symbolic size is in this network; 1 for NONE. */
 int32_t kvass_size_of(const kvass_config *config, kvass_size size);
 

@@ -209,3 +209,27 @@ bool kvass_bytelevel_decode(const char *text, size_t n, char *out, size_t *n_out
     }
     return true;
 }
+
+/* The character that stands for a byte. */
+static uint32_t char_of(unsigned char byte)
+{
+    if (byte_of(byte) == (int)byte) {
+        return byte;
+    }
+    return 0x100 + (byte <= 0x20 ? byte : byte == 0xad ? 0x43u : byte - 0x7fu + 0x21u);
+}
+
+size_t kvass_bytelevel_encode(const char *bytes, size_t n, char *out)
+{
+    size_t n_out = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t cp = char_of((unsigned char)bytes[i]);
+        if (cp < 0x80) {
+            out[n_out++] = (char)cp;
+        } else {
+            out[n_out++] = (char)(0xc0 | cp >> 6);
+            out[n_out++] = (char)(0x80 | (cp & 0x3f));
+        }
+    }
+    return n_out;
+}

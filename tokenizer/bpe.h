@@ -41,5 +41,7 @@ kvass_status kvass_bpe_add(tok_bpe *bpe, int32_t left, int32_t right, int32_t me
  * into the bytes it stands for: out has room for n; *n_out is set. false: a character stands for
  * none. */
 bool kvass_bytelevel_decode(const char *text, size_t n, char *out, size_t *n_out);
+/* The other way: out has room for 2 * n; the bytes written. */
+size_t kvass_bytelevel_encode(const char *bytes, size_t n, char *out);
 
 #endif

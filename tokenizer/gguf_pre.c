@@ -102,3 +102,46 @@ kvass_status kvass_gguf_pre_apply(kvass_tokenizer *tok, const char *name, size_t
     }
     return unknown(name, n_bytes, path, err);
 }
+
+/* Whether the steps of tok cut as a way does. */
+static bool cuts_alike(const kvass_tokenizer *tok, size_t way)
+{
+    int32_t n = 0;
+    for (; ways[way].cuts[n]; n++) {
+        size_t n_pattern;
+        bool literal;
+        const tok_pre_step *step = &tok->pre.steps[n];
+        if (n >= tok->pre.n_steps || step->kind != TOK_PRE_SPLIT || !step->regex || step->invert ||
+            step->behavior != TOK_ISOLATED) {
+            return false;
+        }
+        const char *pattern = kvass_regex_pattern(step->regex, &n_pattern, &literal);
+        if (literal || n_pattern != strlen(ways[way].cuts[n]) ||
+            memcmp(pattern, ways[way].cuts[n], n_pattern) != 0) {
+            return false;
+        }
+    }
+    return n == tok->pre.n_steps;
+}
+
+const char *kvass_gguf_pre_find(const kvass_tokenizer *tok, bool ignore_merges, bool *nfc_lost)
+{
+    const char *found = NULL;
+    bool nfc = tok->norm.n_steps == 1 && tok->norm.steps[0].kind == TOK_NFC;
+    if (tok->norm.n_steps > (nfc ? 1 : 0)) {
+        return NULL;
+    }
+    *nfc_lost = false;
+    for (size_t i = 0; i < N_WAYS; i++) {
+        bool alike = ways[i].ignore_merges == ignore_merges && cuts_alike(tok, i);
+        if (alike && ways[i].nfc == nfc) {
+            *nfc_lost = false;
+            return ways[i].names[0];
+        }
+        if (alike && nfc && !found) {
+            *nfc_lost = true;
+            found = ways[i].names[0];
+        }
+    }
+    return found;
+}

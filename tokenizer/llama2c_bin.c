@@ -291,3 +291,14 @@ static bool fits(const tok_source *source)
 }
 
 const tok_reader kvass_reader_llama2c_bin = {fits, read_file};
+
+bool kvass_llama2c_ranks(const kvass_tokenizer *tok, const int32_t **ranks, bool *has_bytes)
+{
+    if (tok->ops != &ops) {
+        return false;
+    }
+    const model *m = tok->model;
+    *ranks = m->ranks;
+    *has_bytes = m->has_bytes;
+    return true;
+}

@@ -8,12 +8,16 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tokenizer/pattern.h"
 #include "tokenizer/utf8.h"
 
 struct kvass_regex {
     pcre2_code *code;
+    char *pattern; /* pattern[n_pattern], as it was given */
+    size_t n_pattern;
+    bool literal;
 };
 
 void kvass_matcher_close(tok_matcher *m)
@@ -57,6 +61,8 @@ static kvass_status compile(kvass_regex *regex, const char *pattern, size_t n_by
 kvass_status kvass_regex_open(kvass_regex **out, const char *pattern, size_t n_bytes, bool literal,
                               const char *path, kvass_error *err)
 {
+    const char *given = pattern;
+    size_t n_given = n_bytes;
     *out = NULL;
     if (n_bytes == 0 || n_bytes > PATTERN_MAX_BYTES) {
         return kvass_fail(err, KVASS_FORMAT, "REGEX_SIZE",
@@ -82,6 +88,16 @@ kvass_status kvass_regex_open(kvass_regex **out, const char *pattern, size_t n_b
     kvass_status status = regex ? compile(regex, pattern, n_bytes, literal, path, err)
                                 : kvass_fail_nomem(err, sizeof *regex, "a regular expression");
     free(respelled);
+    if (status == KVASS_OK) {
+        regex->literal = literal;
+        regex->n_pattern = n_given;
+        regex->pattern = malloc(n_given);
+        if (regex->pattern) {
+            memcpy(regex->pattern, given, n_given);
+        } else {
+            status = kvass_fail_nomem(err, n_given, "a regular expression");
+        }
+    }
     if (status != KVASS_OK) {
         kvass_regex_close(&regex);
     }
@@ -93,9 +109,17 @@ void kvass_regex_close(kvass_regex **regex)
 {
     if (regex && *regex) {
         pcre2_code_free((*regex)->code);
+        free((*regex)->pattern);
         free(*regex);
         *regex = NULL;
     }
+}
+
+const char *kvass_regex_pattern(const kvass_regex *regex, size_t *n_bytes, bool *literal)
+{
+    *n_bytes = regex->n_pattern;
+    *literal = regex->literal;
+    return regex->pattern;
 }
 
 /* ---- searching ------------------------------------------------------------------------------- */

@@ -21,6 +21,9 @@ kvass_status kvass_regex_open(kvass_regex **out, const char *pattern, size_t n_b
                               const char *path, kvass_error *err);
 void kvass_regex_close(kvass_regex **regex);
 
+/* The expression as it was given, pattern[*n_bytes]; *literal: plain text. */
+const char *kvass_regex_pattern(const kvass_regex *regex, size_t *n_bytes, bool *literal);
+
 /* A walk over all matches in s[n], valid UTF-8, left to right; begin with {s, n}. */
 typedef struct tok_walk {
     const char *s;

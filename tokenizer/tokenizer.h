@@ -71,6 +71,10 @@ extern const tok_reader kvass_reader_sentencepiece;
 extern const tok_reader kvass_reader_tiktoken;
 extern const tok_reader kvass_reader_llama2c_bin;
 
+/* Whether tok came from a tokenizer.bin: the order of its pieces, ranks[n_vocab] as in tok_spm, and
+ * whether ids 3 .. 258 are the bytes. */
+bool kvass_llama2c_ranks(const kvass_tokenizer *tok, const int32_t **ranks, bool *has_bytes);
+
 /* Append the ids of text[n_bytes] to run->ids, specials around it as run->opt asks (encode.c). */
 kvass_status kvass_run_encode(tok_run *run, const char *text, size_t n_bytes);
 void kvass_run_close(tok_run *run);

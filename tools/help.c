@@ -37,6 +37,7 @@ const char help_kvass[] =
     "  inspect     show what a checkpoint is and what it costs\n"
     "  tokenize    show the tokens of a text\n"
     "  detokenize  turn token ids back into text\n"
+    "  convert     write a checkpoint as GGUF or safetensors\n"
     "  help        kvass help COMMAND: all about one of them\n"
     "\n"
     "      --version    library, build, CPU path, formats\n"
@@ -376,3 +377,38 @@ const char details_tradeoff[] =
     "decode_ms_per_token, prefill_ms_trials, decode_ms_trials, recomputed_per_token.\n"
     "--format jsonl prints one line for all trials of a cache, its times the medians;\n"
     "--from reads such lines, too.\n";
+
+const char help_convert[] =
+    "usage: kvass convert [OPTION...] IN OUT\n"
+    "\n"
+    "Writes the checkpoint IN as OUT: a GGUF file when it ends in .gguf, else a\n"
+    "folder with model.safetensors, config.json and the tokenizer's files.\n"
+    "\n"
+    "      --type TYPE      matrices as f32, f16, bf16; GGUF also q8_0, q4_0, q4_1\n"
+    "                       (default: as they are stored, if OUT can hold that)\n"
+    "      --to KIND        gguf or safetensors, whatever OUT is called\n"
+    "      --force          replace what is there\n"
+    "      --no-tokenizer   a GGUF file without one\n"
+    "      --tokenizer PATH tokenizer, when it is not beside the model\n"
+    "  -q, -v               say less, say more\n"
+    "\n"
+    "examples:\n"
+    "  kvass convert my-model/ my-model.gguf\n"
+    "  kvass convert --type q8_0 my-model/ small.gguf\n"
+    "  kvass convert stories15M.bin stories15M/\n";
+
+const char details_convert[] =
+    "Everything kvass reads can be converted to safetensors; to GGUF what has an\n"
+    "architecture name there: not gpt_neo, opt or kvass. What is written is read\n"
+    "back and compared with the model before it gets its name: a network that the\n"
+    "architecture cannot express, such as a Qwen 2 with windows, is refused, and so\n"
+    "is a tokenizer that would cut text in another way.\n"
+    "\n"
+    "In a GGUF file norms, biases and learned positions are f32. With q4_0 and q4_1\n"
+    "the embedding and the output matrix are q8_0; a matrix whose rows are no\n"
+    "multiple of 32 is f16. A weight that a type cannot hold is an error. OUT\n"
+    "appears under its name only when it is whole; what was there is kept until\n"
+    "then, and without --force it is never touched. With --force a folder's files\n"
+    "are replaced one by one.\n"
+    "\n"
+    "Exit: 0 done, 1 I/O, 2 command line, 3 bad or unsupported model, 130 Ctrl-C.\n";

@@ -11,5 +11,6 @@ extern const char help_eval[], details_eval[];
 extern const char help_attention[], details_attention[];
 extern const char help_bench[], details_bench[];
 extern const char help_tradeoff[], details_tradeoff[];
+extern const char help_convert[], details_convert[];
 
 #endif

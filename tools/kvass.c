@@ -14,7 +14,7 @@
 
 static const cli_command *const commands[] = {
     &cli_generate, &cli_eval,    &cli_bench,    &cli_tradeoff,   &cli_attention,
-    &cli_logits,   &cli_inspect, &cli_tokenize, &cli_detokenize,
+    &cli_logits,   &cli_inspect, &cli_tokenize, &cli_detokenize, &cli_convert,
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/base/file.h"
 
@@ -234,4 +235,23 @@ bool kvass_json_push_real(kvass_json *array, double value)
 bool kvass_json_set_value(kvass_json *object, const char *key, kvass_json *value)
 {
     return set(object, key, (json_t *)value);
+}
+
+kvass_json *kvass_json_copy(const kvass_json *value)
+{
+    return outer(json_deep_copy(inner(value)));
+}
+
+bool kvass_json_print(const kvass_json *value, char **text, size_t *n_bytes)
+{
+    char *dump = json_dumps(inner(value), JSON_INDENT(2) | JSON_ENCODE_ANY);
+    size_t n = dump ? strlen(dump) : 0;
+    *text = dump ? realloc(dump, n + 2) : NULL;
+    if (!*text) {
+        free(dump);
+        return false;
+    }
+    memcpy(*text + n, "\n", 2);
+    *n_bytes = n + 1;
+    return true;
 }

@@ -56,6 +56,10 @@ bool kvass_json_set_string(kvass_json *object, const char *key, const char *valu
 kvass_json *kvass_json_new_array(void);
 bool kvass_json_push_int(kvass_json *array, int64_t value);
 bool kvass_json_push_real(kvass_json *array, double value);
+/* A document of its own with the same contents; NULL when out of memory, or for NULL. */
+kvass_json *kvass_json_copy(const kvass_json *value);
+/* Its text, indented, with a newline at the end; free() *text. */
+bool kvass_json_print(const kvass_json *value, char **text, size_t *n_bytes);
 /* The object takes over `value`, also on failure; false, too, when value is NULL. */
 bool kvass_json_set_value(kvass_json *object, const char *key, kvass_json *value);
 

@@ -359,3 +359,12 @@ int32_t kvass_pair_map_get(const kvass_pair_map *map, int32_t left, int32_t righ
     ptrdiff_t i = table_find(map->slots, sizeof *map->slots, pair_key(left, right));
     return i < 0 ? -1 : map->slots[i].value;
 }
+
+void kvass_pair_map_at(const kvass_pair_map *map, size_t i, int32_t *left, int32_t *right,
+                       int32_t *value)
+{
+    const pair_slot *slot = &map->slots[i];
+    *left = (int32_t)(slot->key >> 32);
+    *right = (int32_t)(uint32_t)slot->key;
+    *value = slot->value;
+}

@@ -31,5 +31,8 @@ size_t kvass_pair_map_size(const kvass_pair_map *map);
 kvass_status kvass_pair_map_put(kvass_pair_map *map, int32_t left, int32_t right, int32_t value,
                                 int32_t *old, kvass_error *err);
 int32_t kvass_pair_map_get(const kvass_pair_map *map, int32_t left, int32_t right);
+/* Entry i, 0 .. size - 1, in no order that means anything. */
+void kvass_pair_map_at(const kvass_pair_map *map, size_t i, int32_t *left, int32_t *right,
+                       int32_t *value);
 
 #endif

@@ -129,14 +129,20 @@ static kvass_status sync_folder(kvass_out_file *out, kvass_error *err)
     return code ? fail_out(out, "SAVE_SYNC", "synced with its folder", code, err) : KVASS_OK;
 }
 
+kvass_status kvass_out_file_sync(kvass_out_file *out, kvass_error *err)
+{
+    if (out->status == KVASS_OK && flush(out, err) == KVASS_OK && fsync(out->fd) != 0) {
+        (void)fail_out(out, "SAVE_SYNC", "synced", errno, err);
+    }
+    return out->status;
+}
+
 kvass_status kvass_out_file_finish(kvass_out_file *out, kvass_error *err)
 {
     if (out->fd < 0) {
         return out->status;
     }
-    if (out->status == KVASS_OK && flush(out, err) == KVASS_OK && fsync(out->fd) != 0) {
-        (void)fail_out(out, "SAVE_SYNC", "synced", errno, err);
-    }
+    (void)kvass_out_file_sync(out, err);
     if (close(out->fd) != 0 && out->status == KVASS_OK) {
         (void)fail_out(out, "SAVE_WRITE", "closed", errno, err);
     }

@@ -29,6 +29,8 @@ kvass_status kvass_out_file_put(kvass_out_file *out, const void *bytes, size_t n
 void kvass_out_file_begin_hash(kvass_out_file *out);
 /* Write the hash of what came since kvass_out_file_begin_hash. */
 kvass_status kvass_out_file_put_hash(kvass_out_file *out, kvass_error *err);
+/* Put what was written so far on the disk: under out->temp it can be read. */
+kvass_status kvass_out_file_sync(kvass_out_file *out, kvass_error *err);
 /* Give it its name, if all went well until now; the file is closed in any case. */
 kvass_status kvass_out_file_finish(kvass_out_file *out, kvass_error *err);
 
