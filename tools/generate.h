@@ -57,6 +57,7 @@ typedef struct generate_run {
     /* the prompt being continued */
     const generate_prompt *prompt;
     int32_t n_restored; /* tokens out of --prompt-cache; -1: no such file yet */
+    bool is_saved;      /* the file holds this very prompt and nothing more */
     int32_t n_reused;   /* tokens of earlier prompts */
     int current;        /* sample that is printed as it comes */
     bool terminal;      /* stdout is one */

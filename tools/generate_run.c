@@ -316,7 +316,7 @@ static int run_samples(generate_run *run, int *saved)
         status = read_prompt(run, &code, &err);
     }
     if (code == CLI_OK && status == KVASS_OK && run->args->prompt_cache &&
-        !run->args->prompt_cache_all) {
+        !run->args->prompt_cache_all && !run->is_saved) {
         *saved = generate_save(run);
     }
     if (code == CLI_OK && status == KVASS_OK) {

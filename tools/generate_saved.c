@@ -27,6 +27,7 @@ int generate_restore(generate_run *run, int32_t *n_have)
     const char *path = run->args->prompt_cache;
     int32_t n_saved, n_total = (int32_t)(run->pinned.n + run->prompt->ids.n);
     run->n_restored = -1;
+    run->is_saved = false;
     *n_have = (int32_t)run->pinned.n;
     if (access(path, F_OK) != 0 && errno == ENOENT) {
         return CLI_OK;
@@ -49,6 +50,7 @@ int generate_restore(generate_run *run, int32_t *n_have)
     } else if (n_kept < n_saved && kvass_seq_truncate(seq, n_kept, &err) != KVASS_OK) {
         return cli_fail(&err);
     }
+    run->is_saved = n_kept == n_saved && n_kept == n_total;
     run->n_restored = n_kept - (int32_t)run->pinned.n;
     *n_have = n_kept;
     return CLI_OK;

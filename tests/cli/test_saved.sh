@@ -25,11 +25,13 @@ restored 0
 n=$(python3 -c 'import json, sys; print(len(json.load(open(sys.argv[1]))["prompt_tokens"]))' "$out")
 as_without "$text"
 cp "$file" "$work/first.kv"
-# the same prompt: nothing is run again, its logits are there
+# the same prompt: nothing is run again, its logits are there, and the file is not written again
+inode=$(stat -c %i "$file")
 expect 0 "${g[@]}" --json --prompt-cache "$file" "$text"
 restored "$n"
 as_without "$text"
 same "$file" "$work/first.kv"
+[ "$(stat -c %i "$file")" = "$inode" ] || fail "the file was written again"
 # longer, then shorter, then one that goes elsewhere; the summary tells, too
 expect 0 "${g[@]}" --json --prompt-cache "$file" "$text, and then"
 json "d[\"cache\"][\"restored_tokens\"] >= $n - 1"
