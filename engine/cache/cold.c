@@ -257,22 +257,35 @@ static int32_t open_page(const kv_pool *pool, const kv_seq *seq, int32_t owner, 
     return opens ? *kv_seq_entry(pool, seq, owner, seq->n_rows / KV_PAGE_ROWS) : -1;
 }
 
+/* places that n_new[i] more rows of each seqs[i] take in an owner layer, as its pages lie now */
+static int64_t places_for(const kv_pool *pool, int32_t owner, kv_seq *const *seqs,
+                          const int32_t *n_new, int32_t n_seqs)
+{
+    const kv_owner *o = &pool->owners[owner];
+    int64_t n = 0;
+    for (int32_t i = 0; i < n_seqs; i++) {
+        int32_t page = open_page(pool, seqs[i], owner, n_new[i]);
+        n += kv_pages_for(seqs[i]->n_rows + n_new[i]) - kv_pages_for(seqs[i]->n_rows);
+        n += page >= 0 && o->frame_of[page] < 0; /* it comes back, */
+        n += page >= 0 && o->refs[page] > 1;     /* and is copied */
+    }
+    return n;
+}
+
 bool kv_cold_prepare(kv_pool *pool, kv_seq *const *seqs, const int32_t *n_new, int32_t n_seqs)
 {
     for (int32_t owner = 0; owner < pool->dims.n_owners; owner++) {
         const kv_owner *o = &pool->owners[owner];
-        int64_t n = 0;
-        for (int32_t i = 0; i < n_seqs && o->frame_of; i++) {
-            int32_t page = open_page(pool, seqs[i], owner, n_new[i]);
-            n += kv_pages_for(seqs[i]->n_rows + n_new[i]) - kv_pages_for(seqs[i]->n_rows);
-            bool shared = page >= 0 && o->refs[page] > 1; /* others may send it away just now */
-            n += page >= 0 && (o->frame_of[page] < 0 || shared); /* it comes back */
-            n += shared;                                         /* and is copied */
+        if (!o->frame_of) {
+            continue;
         }
-        if (n > 0 && !make_room(pool, owner, n)) {
-            return false;
+        /* a shared page may be sent away to make room, and has to come back: so more than once */
+        for (int64_t n; (n = places_for(pool, owner, seqs, n_new, n_seqs)) > o->n_free_frames;) {
+            if (!make_room(pool, owner, n)) {
+                return false;
+            }
         }
-        for (int32_t i = 0; i < n_seqs && o->frame_of; i++) {
+        for (int32_t i = 0; i < n_seqs; i++) {
             int32_t page = open_page(pool, seqs[i], owner, n_new[i]);
             if (page >= 0 && o->frame_of[page] < 0 && !bring_back(pool, owner, page)) {
                 return false;

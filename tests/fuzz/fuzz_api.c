@@ -1,10 +1,13 @@
 /* fuzz_api.c - the input is a program: a context's options, then calls with their arguments. Beside
  * each sequence the tokens it must hold are kept; after every call they must agree, a refused call
  * must change nothing, and when all is closed every page must be home. A deterministic context must
- * have the logits, bit for bit, that a fresh one has after one prefill.
+ * have the logits, bit for bit, that a fresh one has after one prefill, unless its decoded tokens
+ * chose pages.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/fuzz/fuzz.h"
 
@@ -24,6 +27,7 @@ typedef struct machine {
     int32_t n_vocab;
     int32_t prefix[MAX_PREFIX];
     timeline lines[MAX_SEQS];
+    timeline saved; /* what the file holds; no tokens: nothing */
     int polls_left; /* cancel when it comes to 0; negative: never */
 } machine;
 
@@ -46,6 +50,34 @@ static const kvass_model *tiny_model(bool own_family)
     return models[own_family];
 }
 
+/* a name in the temporary folder that only this process uses */
+static const char *own_path(const char *what)
+{
+    static char path[2][256];
+    const char *folder = getenv("TMPDIR");
+    char *to = path[what[0] == 's'];
+    (void)snprintf(to, sizeof path[0], "%s/kvass-fuzz-%ld-%s", folder ? folder : "/tmp",
+                   (long)getpid(), what);
+    return to;
+}
+
+/* the kinds of cache that `more`, what is left of a byte, stands for */
+static void read_more(kvass_context_options *opt, int more)
+{
+    static const kvass_store coded[] = {KVASS_STORE_Q8, KVASS_STORE_Q4};
+    if (more & 3) {
+        opt->store = (more & 3) < 3 ? coded[(more & 3) - 1] : opt->store;
+    }
+    if (more & 4) {
+        opt->select = KVASS_SELECT_TOPK;
+        opt->n_topk = 1 + (more & 3);
+        opt->n_recent = 16 * (more & 3);
+        opt->n_dense_layers = more / 8 % 2;
+    }
+    opt->n_reuse = more & 16 ? 2 : 0;
+    opt->offload_path = more & 32 ? own_path("cold") : NULL;
+}
+
 /* Chooses the model, too; prefix[MAX_PREFIX] is what the options point to. */
 static kvass_context_options read_options(machine *m, fuzz_input *in)
 {
@@ -53,7 +85,8 @@ static kvass_context_options read_options(machine *m, fuzz_input *in)
     opt.n_threads = 1;
     opt.n_ctx = 1 + fuzz_byte(in) % 110;
     opt.n_batch = 1 + fuzz_byte(in) % 40;
-    opt.n_seqs = 1 + fuzz_byte(in) % MAX_SEQS;
+    uint8_t n_seqs = fuzz_byte(in);
+    opt.n_seqs = 1 + n_seqs % MAX_SEQS;
     opt.n_logits = MAX_SEQS;
     uint8_t flags = fuzz_byte(in), budget = fuzz_byte(in), seed = fuzz_byte(in);
     m->model = tiny_model(seed & 128);
@@ -62,6 +95,7 @@ static kvass_context_options read_options(machine *m, fuzz_input *in)
     opt.store = flags & 2 ? KVASS_STORE_F32 : KVASS_STORE_F16;
     opt.retain = flags & 4 ? KVASS_RETAIN_NONE : KVASS_RETAIN_FULL;
     opt.isa = flags & 8 ? KVASS_ISA_SCALAR : ~0u;
+    read_more(&opt, n_seqs / MAX_SEQS);
     if (flags & 16) {
         opt.retain = KVASS_RETAIN_WINDOW;
         opt.window = 1 + fuzz_byte(in) % 40;
@@ -85,6 +119,9 @@ static kvass_context_options read_options(machine *m, fuzz_input *in)
         page.retain = KVASS_RETAIN_FULL;
         page.window = page.n_sinks = 0;
         page.positions = KVASS_POSITIONS_ORIGINAL;
+        page.select = KVASS_SELECT_ALL;
+        page.n_topk = page.n_recent = page.n_dense_layers = page.n_reuse = 0;
+        page.offload_path = NULL;
         if (kvass_context_bytes(m->model, &page, &scratch, &n_bytes, NULL) != KVASS_OK) {
             fuzz_fail("the size of a page");
         }
@@ -313,6 +350,103 @@ static void truncate_line(machine *m, timeline *t, int32_t n)
     }
 }
 
+/* as a program that is run again begins: what was saved, or what a closed line left, or neither */
+static void save_line(machine *m, const timeline *t)
+{
+    kvass_error err = {0};
+    kvass_status status = kvass_seq_save(t->seq, own_path("saved"), &err);
+    if (status != KVASS_OK) {
+        fuzz_fail("saving %d tokens: %s", t->n, err.message);
+    }
+    m->saved = *t;
+    m->saved.seq = t->seq;
+}
+
+static void load_line(machine *m, timeline *t)
+{
+    kvass_error err = {0};
+    int32_t n = -1;
+    if (!m->saved.seq) {
+        return;
+    }
+    kvass_status status = kvass_seq_load(t->seq, own_path("saved"), &n, &err);
+    fuzz_check_refusal(status, &err);
+    if (status == KVASS_BUDGET && m->opt.kv_budget > 0) {
+        return;
+    }
+    if (status != KVASS_OK || n != m->saved.n) {
+        fuzz_fail("restored %d of %d tokens: %s", n, m->saved.n, status ? err.message : "");
+    }
+    kvass_seq *seq = t->seq;
+    *t = m->saved;
+    t->seq = seq;
+}
+
+/* what line t begins with, if a closed one began so */
+static void reuse(machine *m, timeline *t, fuzz_input *in)
+{
+    kvass_error err = {0};
+    int32_t tokens[MAX_CTX], n = 1 + fuzz_byte(in) % (MAX_CTX - 1), n_reused = -1;
+    uint8_t first = fuzz_byte(in);
+    bool is_new = t->n == m->opt.n_prefix;
+    for (int32_t i = 0; i < n; i++) {
+        tokens[i] = (first + i) % m->n_vocab;
+    }
+    kvass_status status = kvass_seq_reuse(t->seq, tokens, n, &n_reused, &err);
+    fuzz_check_refusal(status, &err);
+    if (!is_new) {
+        if (status != KVASS_INVALID) {
+            fuzz_fail("reuse after %d tokens: status %d", t->n, (int)status);
+        }
+    } else if (status == KVASS_OK) {
+        if (n_reused < 0 || n_reused >= n || (m->opt.n_reuse == 0 && n_reused > 0)) {
+            fuzz_fail("%d of %d tokens reused", n_reused, n);
+        }
+        memcpy(t->tokens + t->n, tokens, (size_t)n_reused * sizeof *tokens);
+        t->n += n_reused;
+        t->has_logits = n_reused > 0 ? false : t->has_logits;
+    } else if (status != KVASS_CONTEXT_FULL) {
+        fuzz_fail("reuse: %s", err.message);
+    }
+}
+
+static void retrieve(machine *m, timeline *t, fuzz_input *in)
+{
+    kvass_error err = {0};
+    kvass_model_info info;
+    float q[64];
+    int32_t pages[4], n_pages = -1;
+    uint8_t how = fuzz_byte(in);
+    kvass_model_get_info(m->model, &info);
+    if (how & 1) {
+        kvass_status status = kvass_seq_offload(t->seq, &err);
+        fuzz_check_refusal(status, &err);
+        if ((status == KVASS_OK) != (m->opt.offload_path != NULL)) {
+            fuzz_fail("offload: status %d", (int)status);
+        }
+    }
+    if (how & 2) {
+        kvass_status status = kvass_seq_build_index(t->seq, &err);
+        fuzz_check_refusal(status, &err);
+    }
+    if (info.n_heads * info.head_dim > 64) {
+        fuzz_fail("%d query channels", info.n_heads * info.head_dim);
+    }
+    for (int i = 0; i < 64; i++) {
+        q[i] = (float)((how + 7 * i) % 11) - 5.0f;
+    }
+    kvass_status status =
+        kvass_seq_search(t->seq, how / 4 % 4, how / 16 % 4 - 1, q, 4, pages, &n_pages, &err);
+    fuzz_check_refusal(status, &err);
+    if (status == KVASS_OK) {
+        for (int32_t i = 0; i < n_pages; i++) {
+            if (n_pages > 4 || pages[i] < 0 || 32 * pages[i] >= m->opt.n_ctx + MAX_CTX) {
+                fuzz_fail("page %d of %d", pages[i], n_pages);
+            }
+        }
+    }
+}
+
 /* calls that must be refused */
 static void misuse(machine *m, timeline *t, uint8_t how)
 {
@@ -340,7 +474,7 @@ static void close_line(timeline *t)
 
 static void call(machine *m, fuzz_input *in)
 {
-    uint8_t op = fuzz_byte(in) % 12, which = fuzz_byte(in);
+    uint8_t op = fuzz_byte(in) % 16, which = fuzz_byte(in);
     timeline *t = line_of(m, which);
     if (op == 0) {
         open_line(m, NULL);
@@ -369,6 +503,18 @@ static void call(machine *m, fuzz_input *in)
         case 8:
             append(m, t, in, which & 128, true);
             break;
+        case 12:
+            save_line(m, t);
+            break;
+        case 13:
+            load_line(m, t);
+            break;
+        case 14:
+            reuse(m, t, in);
+            break;
+        case 15:
+            retrieve(m, t, in);
+            break;
         default:
             append(m, t, in, op == 9, false);
             break;
@@ -389,6 +535,8 @@ static void compare_fresh(const machine *m, const timeline *t)
     opt.n_batch = 512;
     opt.kv_budget = 0;
     opt.page_seed = 0;
+    opt.n_reuse = 0;
+    opt.offload_path = NULL;
     if (opt.retain == KVASS_RETAIN_NONE) {
         opt.retain = KVASS_RETAIN_FULL;
     }
@@ -406,8 +554,10 @@ static void compare_fresh(const machine *m, const timeline *t)
 /* Only what contradicts itself or does not fit may be refused. */
 static void check_refused_options(const machine *m, kvass_status status, const kvass_error *err)
 {
-    bool plain = m->opt.retain != KVASS_RETAIN_WINDOW && m->opt.n_prefix == 0 &&
-                 m->opt.positions == KVASS_POSITIONS_ORIGINAL && m->opt.share == KVASS_SHARE_MODEL;
+    bool plain = m->opt.select == KVASS_SELECT_ALL && m->opt.n_reuse == 0 && !m->opt.offload_path &&
+                 m->opt.store <= KVASS_STORE_F16 && m->opt.retain != KVASS_RETAIN_WINDOW &&
+                 m->opt.n_prefix == 0 && m->opt.positions == KVASS_POSITIONS_ORIGINAL &&
+                 m->opt.share == KVASS_SHARE_MODEL;
     if (plain && (status != KVASS_BUDGET || m->opt.kv_budget == 0)) {
         fuzz_fail("%s", err->message);
     }
@@ -440,11 +590,16 @@ void fuzz_one(const uint8_t *bytes, size_t n_bytes)
         check_lines(&m);
     }
     for (int i = 0; i < MAX_SEQS; i++) {
-        if (m.opt.deterministic && m.lines[i].has_logits) {
+        if (m.opt.deterministic && m.opt.select == KVASS_SELECT_ALL && m.lines[i].has_logits) {
             compare_fresh(&m, &m.lines[i]);
         }
         close_line(&m.lines[i]);
     }
-    check_home(&m, &at_first);
+    if (m.opt.n_reuse == 0) { /* else pages of closed lines wait to be taken over */
+        check_home(&m, &at_first);
+    }
     kvass_context_close(&m.ctx);
+    if (m.saved.seq) {
+        (void)unlink(own_path("saved"));
+    }
 }
