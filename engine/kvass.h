@@ -488,6 +488,9 @@ typedef struct kvass_sampler_options {
     uint64_t seed;
 } kvass_sampler_options;
 KVASS_API kvass_sampler_options kvass_sampler_options_default(void);
+/* Change in *opt what the model's generation_config.json sets: temperature, top_k, top_p, min_p,
+ * repetition_penalty, where it says "do_sample": true. */
+KVASS_API void kvass_model_get_sampling(const kvass_model *model, kvass_sampler_options *opt);
 
 /* n_vocab: length of the logits it will see. opt may be NULL. INVALID names the parameter that is
  * out of range or not finite; NOMEM. */

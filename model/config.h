@@ -56,6 +56,9 @@ void kvass_config_heads(kvass_config_in *in, kvass_config *config);
 void kvass_config_ids(kvass_config_in *in, int32_t default_bos, int32_t default_eos,
                       kvass_config *config);
 
+/* config->sampling, out of generation_config.json. */
+void kvass_config_sampling(kvass_config_in *in, kvass_config *config);
+
 /* What rotates queries and keys, in both generations of keys: rope_theta + rope_scaling, or
  * rope_parameters, where what layers of one type share may stand under that name ("full_attention";
  * NULL: it does not). *spec holds the family's defaults of theta and n_rot. An unknown kind of

@@ -43,6 +43,7 @@ static kvass_status configure(kvass_model *model, kvass_error *err)
     kvass_config_in in = {model->ckpt, err, KVASS_OK};
     model->config = kvass_config_default();
     model->family->config(&in, &model->config);
+    kvass_config_sampling(&in, &model->config);
     if (in.status != KVASS_OK) {
         return in.status;
     }
@@ -131,6 +132,16 @@ void kvass_model_close(kvass_model **model)
     free((*model)->block);
     free(*model);
     *model = NULL;
+}
+
+void kvass_model_get_sampling(const kvass_model *model, kvass_sampler_options *opt)
+{
+    const kvass_sampling *own = &model->config.sampling;
+    opt->temperature = own->has_temperature ? own->temperature : opt->temperature;
+    opt->top_k = own->has_top_k ? own->top_k : opt->top_k;
+    opt->top_p = own->has_top_p ? own->top_p : opt->top_p;
+    opt->min_p = own->has_min_p ? own->min_p : opt->min_p;
+    opt->repeat_penalty = own->has_repeat_penalty ? own->repeat_penalty : opt->repeat_penalty;
 }
 
 void kvass_model_get_info(const kvass_model *model, kvass_model_info *info)

@@ -79,6 +79,13 @@ typedef struct kvass_layer_spec {
     int32_t owner;      /* the layer whose K and V this one reads; itself unless shared */
 } kvass_layer_spec;
 
+/* How the checkpoint's authors sample from it. */
+typedef struct kvass_sampling {
+    float temperature, top_p, min_p, repeat_penalty;
+    int32_t top_k;
+    bool has_temperature, has_top_p, has_min_p, has_repeat_penalty, has_top_k;
+} kvass_sampling;
+
 typedef struct kvass_config {
     int32_t n_layers, dim, n_heads, n_kv_heads, head_dim, ffn_dim, n_vocab;
     int32_t n_ctx;         /* trained context, in tokens of text */
@@ -97,6 +104,7 @@ typedef struct kvass_config {
     uint32_t biases;       /* 1 << kvass_role for each weight and norm that has a bias (family.h) */
     int32_t bos;           /* -1 = none */
     int32_t eos[KVASS_MAX_EOS], n_eos;
+    kvass_sampling sampling;
 } kvass_config;
 
 /* w[n], b[n] in f32; b NULL when absent, w NULL when the norm itself is absent */

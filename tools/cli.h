@@ -51,6 +51,7 @@ typedef struct cli_options {
     bool cache_given;    /* --cache was */
     bool window_is_sqrt; /* --window sqrt: cli_open_model fills it in */
     kvass_sampler_options sampler;
+    unsigned sampling_given; /* which of its fields a flag gave; see cli_take_sampling */
     bool seed_given;
     bool quiet, verbose;
     cli_prompt prompt;
@@ -64,6 +65,9 @@ extern const struct argp cli_context_argp;  /* -c -t --batch --isa and the cache
 extern const struct argp cli_speed_argp;    /* -t --batch --isa --deterministic --kv-type */
 extern const struct argp cli_sampling_argp; /* --temp --top-k ... --seed */
 extern const struct argp cli_prompt_argp;   /* -p -f and one argument */
+
+/* The sampling that the model's authors advise, where no flag says otherwise. Greedy stays plain. */
+void cli_take_sampling(cli_options *opts, const kvass_model *model);
 
 /* Fill *opts with defaults and the environment's KVASS_THREADS; false after saying what is wrong
  * with it. */

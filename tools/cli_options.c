@@ -242,6 +242,32 @@ const struct argp cli_speed_argp = {.options = speed_options, .parser = parse_co
 
 /* ---- sampling ------------------------------------------------------------------------------- */
 
+enum { GIVEN_TEMP = 1, GIVEN_TOP_K = 2, GIVEN_TOP_P = 4, GIVEN_MIN_P = 8, GIVEN_PENALTY = 16 };
+
+void cli_take_sampling(cli_options *opts, const kvass_model *model)
+{
+    kvass_sampler_options given = opts->sampler;
+    if (opts->sampling_given & GIVEN_TEMP && given.temperature == 0.0f) {
+        return; /* asked for the likeliest tokens, which no penalty should change unasked */
+    }
+    kvass_model_get_sampling(model, &opts->sampler);
+    if (opts->sampling_given & GIVEN_TEMP) {
+        opts->sampler.temperature = given.temperature;
+    }
+    if (opts->sampling_given & GIVEN_TOP_K) {
+        opts->sampler.top_k = given.top_k;
+    }
+    if (opts->sampling_given & GIVEN_TOP_P) {
+        opts->sampler.top_p = given.top_p;
+    }
+    if (opts->sampling_given & GIVEN_MIN_P) {
+        opts->sampler.min_p = given.min_p;
+    }
+    if (opts->sampling_given & GIVEN_PENALTY) {
+        opts->sampler.repeat_penalty = given.repeat_penalty;
+    }
+}
+
 static error_t parse_sampling(int key, char *arg, struct argp_state *state)
 {
     cli_options *opts = state->input;
@@ -249,18 +275,23 @@ static error_t parse_sampling(int key, char *arg, struct argp_state *state)
     switch (key) {
     case KEY_TEMP:
         sampler->temperature = (float)cli_real(state, "--temp", arg);
+        opts->sampling_given |= GIVEN_TEMP;
         return 0;
     case KEY_TOP_K:
         sampler->top_k = (int32_t)cli_int(state, "--top-k", arg, 0, INT32_MAX);
+        opts->sampling_given |= GIVEN_TOP_K;
         return 0;
     case KEY_TOP_P:
         sampler->top_p = (float)cli_real(state, "--top-p", arg);
+        opts->sampling_given |= GIVEN_TOP_P;
         return 0;
     case KEY_MIN_P:
         sampler->min_p = (float)cli_real(state, "--min-p", arg);
+        opts->sampling_given |= GIVEN_MIN_P;
         return 0;
     case KEY_REPEAT_PENALTY:
         sampler->repeat_penalty = (float)cli_real(state, "--repeat-penalty", arg);
+        opts->sampling_given |= GIVEN_PENALTY;
         return 0;
     case KEY_REPEAT_LAST:
         sampler->repeat_last = (int32_t)cli_int(state, "--repeat-last", arg, 0, INT32_MAX);

@@ -136,6 +136,7 @@ static int check_sampler(generate_run *run)
         (void)!getrandom(&seed, sizeof seed, GRND_NONBLOCK);
         opts->sampler.seed = seed; /* 32 bits: short enough to type again */
     }
+    cli_take_sampling(opts, run->model);
     kvass_status status = kvass_sampler_open(&sampler, run->info.n_vocab, &opts->sampler, &err);
     kvass_sampler_close(&sampler);
     return status == KVASS_OK ? CLI_OK : cli_fail(&err);

@@ -19,6 +19,17 @@ for name in tiny tiny-lean tiny-gpt2; do
 
     expect 0 "$KVASS" generate -m "$model" --seed 1 -n 300 "Once upon a time"
     [ "$(wc -w <"$out")" -ge 30 ] || fail "$name says little: $(cat "$out")"
+    # its generation_config.json says how; flags say otherwise; greedy is plain
+    cp "$out" "$work/said"
+    expect 0 "$KVASS" generate -m "$model" --seed 1 -n 300 --temp 0.6 --top-k 40 --top-p 0.95 \
+        --repeat-penalty 1.1 "Once upon a time"
+    same "$out" "$work/said"
+    expect 0 "$KVASS" generate -m "$model" --seed 1 -n 300 --repeat-penalty 1 "Once upon a time"
+    ! cmp -s "$out" "$work/said" || fail "$name: --repeat-penalty changes nothing"
+    expect 0 "$KVASS" generate -m "$model" --temp 0 -n 60 "Once upon a time"
+    cp "$out" "$work/said"
+    expect 0 "$KVASS" generate -m "$model" --temp 0 --repeat-penalty 1 -n 60 "Once upon a time"
+    same "$out" "$work/said"
     expect 0 "$KVASS" tokenize -m "$model" "Lily and 42 frogs"
 done
 [ "$((3 * bytes[tiny-lean]))" -le "${bytes[tiny]}" ] ||

@@ -334,6 +334,57 @@ static void ids_outside_the_vocabulary_are_dropped(void **state)
     }
 }
 
+static void sampling_is_the_authors(void **state)
+{
+    const folder *f = *state;
+    static const struct {
+        const char *generation;
+        float temperature, top_p, min_p, repeat_penalty;
+        int32_t top_k, n_warnings;
+    } cases[] = {
+        {NULL, .8f, .95f, .05f, 1, 40, 0},
+        {"[]", .8f, .95f, .05f, 1, 40, 0},
+        {"{\"temperature\":0.5,\"top_k\":7}", .8f, .95f, .05f, 1, 40, 0},
+        {"{\"do_sample\":false,\"temperature\":0.5}", .8f, .95f, .05f, 1, 40, 0},
+        {"{\"do_sample\":null,\"temperature\":0.5}", .8f, .95f, .05f, 1, 40, 0},
+        {"{\"do_sample\":true}", .8f, .95f, .05f, 1, 40, 0},
+        {"{\"do_sample\":true,\"temperature\":0.5,\"top_k\":7,\"top_p\":1,\"min_p\":0,"
+         "\"repetition_penalty\":1.25}",
+         .5f, 1, 0, 1.25f, 7, 0},
+        {"{\"do_sample\":true,\"temperature\":null,\"top_k\":0}", .8f, .95f, .05f, 1, 0, 0},
+        {"{\"do_sample\":true,\"temperature\":-1,\"top_p\":0,\"min_p\":1,\"top_k\":-1,"
+         "\"repetition_penalty\":0}",
+         .8f, .95f, .05f, 1, 40, 5},
+    };
+    write_llama(f, "F32", true, false, "");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        kvass_sampler_options opt = {
+            .temperature = .8f, .top_k = 40, .top_p = .95f, .min_p = .05f, .repeat_penalty = 1};
+        kvass_model_info info;
+        (void)unlink(in_folder(f, "generation_config.json"));
+        if (cases[i].generation) {
+            write_text(f, "generation_config.json", cases[i].generation);
+        }
+        kvass_model *m = open_with(f, TINY_LLAMA_CONFIG, "x", "0");
+        kvass_model_get_sampling(m, &opt);
+        kvass_model_get_info(m, &info);
+        assert_float_equal(opt.temperature, cases[i].temperature, 0);
+        assert_int_equal(opt.top_k, cases[i].top_k);
+        assert_float_equal(opt.top_p, cases[i].top_p, 0);
+        assert_float_equal(opt.min_p, cases[i].min_p, 0);
+        assert_float_equal(opt.repeat_penalty, cases[i].repeat_penalty, 0);
+        assert_int_equal(info.n_warnings, cases[i].n_warnings);
+        kvass_model_close(&m);
+    }
+    static const char *const wrong[] = {"{\"do_sample\":1}",
+                                        "{\"do_sample\":true,\"top_k\":\"many\"}",
+                                        "{\"do_sample\":true,\"temperature\":true}"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        write_text(f, "generation_config.json", wrong[i]);
+        expect_refused(f->path, "CONFIG_TYPE", "generation_config.json");
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, folder_setup, folder_teardown)
 
 int main(void)
@@ -347,6 +398,7 @@ int main(void)
         TEST(gpt2_scales_are_read),
         TEST(activations_are_known_by_name),
         TEST(ids_outside_the_vocabulary_are_dropped),
+        TEST(sampling_is_the_authors),
     };
     return cmocka_run_group_tests_name("model_config", tests, NULL, NULL);
 }

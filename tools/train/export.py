@@ -87,7 +87,8 @@ def main():
     for name, content in {
         "config.json": {**config(cfg), **shared},
         "generation_config.json": {"bos_token_id": 0, "eos_token_id": 0, "do_sample": True,
-                                   "temperature": 0.8, "top_p": 0.95, "top_k": 40},
+                                   "temperature": 0.6, "top_p": 0.95, "top_k": 40,
+                                   "repetition_penalty": 1.1},
         "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": END,
                                   "eos_token": END, "model_max_length": cfg.n_ctx,
                                   "clean_up_tokenization_spaces": False},
