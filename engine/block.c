@@ -257,10 +257,8 @@ static void mlp_hidden(kvass_context *ctx, int32_t member, const kvass_block *bl
     const kvass_kernels *k = &ctx->kernels;
     int32_t ffn_dim = ctx->model->config.ffn_dim, n_rows = ctx->n_rows;
     bool gated = l->spec.mlp == KVASS_MLP_GATED;
-    kvass_linear_run(ctx, member, &l->w_up, ctx->xn, n_rows, ctx->h);
-    if (gated) {
-        kvass_linear_run(ctx, member, &l->w_gate, ctx->xn, n_rows, ctx->h_gate);
-    }
+    kvass_product products[] = {{&l->w_up, ctx->h}, {&l->w_gate, ctx->h_gate}};
+    kvass_linear_run(ctx, member, products, gated ? 2 : 1, ctx->xn, n_rows);
     int32_t column_block = 0, begin, end;
     while (kvass_linear_columns(ctx, member, ffn_dim, n_rows, &column_block, &begin, &end)) {
         for (int32_t r = 0; r < n_rows; r++) {
@@ -288,11 +286,9 @@ bool kvass_block_run(kvass_context *ctx, int32_t member, const kvass_block *bloc
     int32_t n_rows = ctx->n_rows;
 
     poll_cancel(ctx, member);
-    kvass_linear_run(ctx, member, &l->wq, ctx->xn, n_rows, ctx->q); /* q[n_rows, q_dim] */
-    if (block->writes_cache) {
-        kvass_linear_run(ctx, member, &l->wk, ctx->xn, n_rows, block->k); /* k[n_rows, kv_dim] */
-        kvass_linear_run(ctx, member, &l->wv, ctx->xn, n_rows, block->v); /* v[n_rows, kv_dim] */
-    }
+    /* q[n_rows, q_dim], k and v[n_rows, kv_dim] */
+    kvass_product inputs[] = {{&l->wq, ctx->q}, {&l->wk, block->k}, {&l->wv, block->v}};
+    kvass_linear_run(ctx, member, inputs, block->writes_cache ? 3 : 1, ctx->xn, n_rows);
     kvass_team_barrier(&ctx->team);
     if (ctx->cancelled) {
         return false;
@@ -312,7 +308,8 @@ bool kvass_block_run(kvass_context *ctx, int32_t member, const kvass_block *bloc
     kvass_attention(ctx, member, block); /* ao[n_rows, q_dim] */
     kvass_team_barrier(&ctx->team);
 
-    kvass_linear_run(ctx, member, &l->wo, ctx->ao, n_rows, ctx->y); /* y[n_rows, dim] */
+    kvass_product output = {&l->wo, ctx->y}; /* y[n_rows, dim] */
+    kvass_linear_run(ctx, member, &output, 1, ctx->ao, n_rows);
     kvass_team_barrier(&ctx->team);
 
     block->join(ctx, member, block);
@@ -321,7 +318,8 @@ bool kvass_block_run(kvass_context *ctx, int32_t member, const kvass_block *bloc
     mlp_hidden(ctx, member, block); /* h[n_rows, ffn_dim] */
     kvass_team_barrier(&ctx->team);
 
-    kvass_linear_run(ctx, member, &l->w_down, ctx->h, n_rows, ctx->y); /* y[n_rows, dim] */
+    kvass_product down = {&l->w_down, ctx->y}; /* y[n_rows, dim] */
+    kvass_linear_run(ctx, member, &down, 1, ctx->h, n_rows);
     kvass_team_barrier(&ctx->team);
 
     add_branch(ctx, member, block->mlp_post_norm);

@@ -81,6 +81,7 @@ typedef struct kvass_run {
 /* One thread's private buffers. */
 typedef struct kvass_thread_scratch {
     float *widened;       /* [tile rows, n_in]: a weight tile in f32 */
+    kvass_acts acts;      /* [KVASS_OWN_ACTS, n_in]: the input of a product, rounded */
     kv_span *spans;       /* [kv_max_spans] */
     kv_reader *reader;    /* of pages in a file; NULL where there is none */
     kv_pick_scratch pick; /* empty where everything is read, but for the first thread */
@@ -153,6 +154,7 @@ struct kvass_context {
     float *k, *v;             /* [n_batch, kv_dim] */
     kvass_kept_rows *kept;    /* kept[n_owners]: in place of k and v where later layers need them */
     float *h, *h_gate;        /* [n_batch, ffn_dim] */
+    kvass_acts acts;          /* [n_batch, n_in]: the input of a product, rounded */
     float *logits;            /* [n_logits, n_vocab]: of the last call, in row order */
     int32_t n_logits_out;     /* rows of logits that are valid */
     const float *lone_logits; /* where the only wanted row went, else NULL */

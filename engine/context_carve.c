@@ -15,19 +15,34 @@ static int32_t max_of(int32_t a, int32_t b)
     return a > b ? a : b;
 }
 
-static size_t widened_floats(const kvass_model *model)
+/* the most that any weight matrix needs */
+static size_t most_of(const kvass_model *model, size_t (*needs)(const kvass_weight *w))
 {
-    size_t most = kvass_linear_scratch(&model->lm_head.w);
+    size_t most = needs(&model->lm_head.w);
     for (int32_t l = 0; l < model->config.n_layers; l++) {
         const kvass_layer *y = &model->layers[l];
         const kvass_linear *all[] = {&y->wq,   &y->wk,     &y->wv,    &y->wo,
                                      &y->w_up, &y->w_gate, &y->w_down};
         for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-            size_t n = all[i]->w.n_out > 0 ? kvass_linear_scratch(&all[i]->w) : 0;
+            size_t n = all[i]->w.n_out > 0 ? needs(&all[i]->w) : 0;
             most = n > most ? n : most;
         }
     }
     return most;
+}
+
+static size_t rounded_inputs(const kvass_weight *w)
+{
+    return kvass_dtype_is_integer(w->dtype) ? (size_t)w->n_in : 0;
+}
+
+/* inputs[n_rows, n_in] of the products with integers */
+static kvass_acts carve_acts(const kvass_context *ctx, kvass_arena *arena, size_t n_rows)
+{
+    size_t n_in = most_of(ctx->model, rounded_inputs), n_blocks = n_in / KVASS_QBLOCK;
+    return (kvass_acts){.q = kvass_arena_take(arena, n_rows, n_in),
+                        .d = kvass_arena_take(arena, n_rows, n_blocks * sizeof(float)),
+                        .sum = kvass_arena_take(arena, n_rows, n_blocks * sizeof(int32_t))};
 }
 
 /* the first thread's are for kvass_seq_search, too */
@@ -51,7 +66,9 @@ static void carve_thread(kvass_context *ctx, int32_t member, kvass_arena *arena)
     int32_t head_dim = ctx->model->config.head_dim, n_group = ctx->n_group;
     size_t n_spans = (size_t)kv_max_spans(&ctx->pool);
     kvass_thread_scratch carved = {
-        .widened = kvass_arena_take(arena, widened_floats(ctx->model), sizeof(float)),
+        .widened =
+            kvass_arena_take(arena, most_of(ctx->model, kvass_linear_scratch), sizeof(float)),
+        .acts = carve_acts(ctx, arena, KVASS_OWN_ACTS),
         .spans = kvass_arena_take(arena, n_spans, sizeof(kv_span)),
         .scores = take_floats(arena, max_of(n_group, KVASS_PREFILL_ROWS), KVASS_SEGMENT_ROWS),
         .keys = take_floats(arena, KVASS_SEGMENT_ROWS, head_dim),
@@ -163,6 +180,7 @@ static void carve_rows(kvass_context *ctx, kvass_arena *arena)
     carve_kept_rows(ctx, arena);
     ctx->h = take_floats(arena, n, c->ffn_dim);
     ctx->h_gate = take_floats(arena, n, c->ffn_dim);
+    ctx->acts = carve_acts(ctx, arena, rows);
     /* a lone wanted row goes straight into its sequence */
     ctx->logits = ctx->n_logits > 1 ? take_floats(arena, ctx->n_logits, c->n_vocab) : NULL;
     size_t split = (size_t)kvass_attn_split_items(ctx->n_threads) * (size_t)ctx->n_segments;

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "engine/base/packed.h"
 #include "engine/block.h"
 #include "engine/linear.h"
 #include "engine/rope.h"
@@ -18,7 +19,15 @@ typedef struct forward_call {
 static void embedding_row(const kvass_kernels *k, const kvass_weight *w, int32_t r, float *out)
 {
     const unsigned char *rows = w->data;
-    k->widen[w->dtype](rows + (size_t)r * w->row_bytes, w->n_in, out);
+    if (r >= kvass_packed_end(w)) {
+        k->widen[w->dtype](rows + (size_t)r * w->row_bytes, w->n_in, out);
+        return;
+    }
+    unsigned char block[KVASS_BLOCK_BYTES_MAX];
+    int32_t n_block = kvass_dtype_get(w->dtype)->n_block;
+    for (int32_t i = 0; i * n_block < w->n_in; i++) {
+        k->widen[w->dtype](kvass_weight_block(w, r, i, block), n_block, out + i * n_block);
+    }
 }
 
 /* x[n_rows, dim] = token embedding (+ position embedding); cos, sin of each row's position */
@@ -69,7 +78,8 @@ static void output_rows(kvass_context *ctx, int32_t member, float *logits)
                ctx->xn + (size_t)ctx->wanted[i] * (size_t)c->dim, (size_t)c->dim * sizeof(float));
     }
     kvass_team_barrier(&ctx->team);
-    kvass_linear_run(ctx, member, &model->lm_head, ctx->y, n_wanted, logits);
+    kvass_product product = {&model->lm_head, logits};
+    kvass_linear_run(ctx, member, &product, 1, ctx->y, n_wanted);
     int32_t block = 0, first, last;
     while ((c->logit_scale != 1.0f || c->logit_cap > 0.0f) &&
            kvass_linear_columns(ctx, member, c->n_vocab, n_wanted, &block, &first, &last)) {

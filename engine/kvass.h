@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 #if defined(__GNUC__)
-#define KVASS_API __attribute__((visibility("default")))
+#define KVASS_API               __attribute__((visibility("default")))
 #define KVASS_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
 #define KVASS_API
@@ -98,7 +98,7 @@ typedef enum kvass_dtype {
 #define X(name, text, n_block, n_bytes) KVASS_DTYPE_##name,
     KVASS_DTYPE_MAP(X)
 #undef X
-    KVASS_N_DTYPES
+        KVASS_N_DTYPES
 } kvass_dtype;
 
 /* "f32", "q8_0", ...; "?" for a value outside the enum. */
@@ -128,21 +128,21 @@ KVASS_API kvass_status kvass_model_open(kvass_model **out, const char *path,
 KVASS_API void kvass_model_close(kvass_model **model);
 
 typedef struct kvass_model_info {
-    const char *family;      /* "llama", "gpt2", ...; owned by the model, like every string here */
-    const char *format;      /* "safetensors", "llama2.c v0", ... */
-    const char *path;        /* as given to kvass_model_open */
-    const char *positions;   /* "rope", "learned", "none" */
+    const char *family;    /* "llama", "gpt2", ...; owned by the model, like every string here */
+    const char *format;    /* "safetensors", "llama2.c v0", ... */
+    const char *path;      /* as given to kvass_model_open */
+    const char *positions; /* "rope", "learned", "none" */
     int32_t n_layers, dim, n_heads, n_kv_heads, head_dim, ffn_dim, n_vocab;
-    int32_t n_ctx;           /* trained context length */
-    int32_t bos;             /* begin-of-text id, -1 if the checkpoint names none */
-    int32_t eos[8], n_eos;   /* ids that end a text */
-    int32_t n_meta;          /* learned vectors before every text; each takes a row of the cache */
-    bool tied;               /* the output matrix is the token embedding */
-    int64_t n_params;        /* tied matrices counted once */
-    size_t weight_bytes;     /* bytes the weights take in memory */
-    int32_t n_tensors;       /* tensors in the checkpoint's directory */
-    int32_t n_warnings;      /* kvass_model_warning(model, 0 .. n_warnings - 1) */
-    uint64_t fingerprint;    /* of configuration, tensor names, shapes and sampled weight bytes */
+    int32_t n_ctx;         /* trained context length */
+    int32_t bos;           /* begin-of-text id, -1 if the checkpoint names none */
+    int32_t eos[8], n_eos; /* ids that end a text */
+    int32_t n_meta;        /* learned vectors before every text; each takes a row of the cache */
+    bool tied;             /* the output matrix is the token embedding */
+    int64_t n_params;      /* tied matrices counted once */
+    size_t weight_bytes;   /* bytes the weights take in memory */
+    int32_t n_tensors;     /* tensors in the checkpoint's directory */
+    int32_t n_warnings;    /* kvass_model_warning(model, 0 .. n_warnings - 1) */
+    uint64_t fingerprint;  /* of configuration, tensor names, shapes and sampled weight bytes */
 } kvass_model_info;
 
 /* *info is filled; its strings live as long as the model. */
@@ -164,9 +164,9 @@ typedef struct kvass_tensor_info {
     const char *name;
     kvass_dtype dtype;
     int32_t n_dims;
-    int64_t shape[8];  /* slowest dimension first */
-    size_t n_bytes;    /* as stored in the file */
-    const void *data;  /* as stored, or NULL when it is not kept in memory in that form */
+    int64_t shape[8]; /* slowest dimension first */
+    size_t n_bytes;   /* as stored in the file */
+    const void *data; /* as stored, or NULL when it is not kept in memory in that form */
 } kvass_tensor_info;
 
 /* The i-th tensor of the checkpoint's directory, sorted by name. INVALID when i is out of range. */
@@ -224,8 +224,8 @@ typedef enum kvass_select {
 } kvass_select;
 
 typedef enum kvass_isa {
-    KVASS_ISA_SCALAR = 0,     /* portable C, always there */
-    KVASS_ISA_AVX2 = 1 << 0   /* AVX2 + FMA + F16C */
+    KVASS_ISA_SCALAR = 0,   /* portable C, always there */
+    KVASS_ISA_AVX2 = 1 << 0 /* AVX2 + FMA + F16C */
 } kvass_isa;
 
 /* Name of the kernel table that a context with this mask would use on this CPU: "scalar" or
@@ -233,39 +233,39 @@ typedef enum kvass_isa {
 KVASS_API const char *kvass_isa_name(uint32_t isa);
 
 typedef struct kvass_context_options {
-    size_t struct_size;    /* set by kvass_context_options_default() */
-    int32_t n_ctx;         /* positions a sequence can hold; 0 = the model's trained context */
-    int32_t n_batch;       /* rows that one pass over the layers takes; longer calls are cut into
-                            * chunks of this size. Default 512 */
-    int32_t n_seqs;        /* sequences that can be open at once. Default 1 */
-    int32_t n_logits;      /* rows that may ask for logits in one kvass_forward; 0 = n_seqs */
-    int32_t n_threads;     /* 0 = kvass_default_threads() */
+    size_t struct_size; /* set by kvass_context_options_default() */
+    int32_t n_ctx;      /* positions a sequence can hold; 0 = the model's trained context */
+    int32_t n_batch;    /* rows that one pass over the layers takes; longer calls are cut into
+                         * chunks of this size. Default 512 */
+    int32_t n_seqs;     /* sequences that can be open at once. Default 1 */
+    int32_t n_logits;   /* rows that may ask for logits in one kvass_forward; 0 = n_seqs */
+    int32_t n_threads;  /* 0 = kvass_default_threads() */
     kvass_retain retain;
     kvass_store store;
     kvass_select select;
-    bool deterministic;    /* same bits on every path: prefill, decode, any chunking, any batch */
-    uint32_t isa;          /* mask of kvass_isa allowed; default ~0u = whatever the CPU has */
-    size_t kv_budget;      /* bytes the cache may reserve; 0 = what n_seqs * n_ctx needs */
-    uint64_t page_seed;    /* not 0: hand out pages in a random order (for tests) */
-    int32_t window;        /* retain window: keys a query sees, its own included; >= 1 */
-    int32_t n_sinks;       /* retain window: leading positions that always stay */
+    bool deterministic; /* same bits on every path: prefill, decode, any chunking, any batch */
+    uint32_t isa;       /* mask of kvass_isa allowed; default ~0u = whatever the CPU has */
+    size_t kv_budget;   /* bytes the cache may reserve; 0 = what n_seqs * n_ctx needs */
+    uint64_t page_seed; /* not 0: hand out pages in a random order (for tests) */
+    int32_t window;     /* retain window: keys a query sees, its own included; >= 1 */
+    int32_t n_sinks;    /* retain window: leading positions that always stay */
     kvass_positions positions;
     kvass_share share;
     const int32_t *prefix; /* prefix[n_prefix]: tokens that every sequence begins with, such as a
                             * system prompt: run once when the context opens, shared, never
                             * evicted. Read during the call only */
     int32_t n_prefix;
-    int32_t n_reuse;       /* closed sequences whose pages are remembered for kvass_seq_reuse.
-                            * Without a budget each gets pages of its own. Default 0 */
-    int32_t n_topk;         /* select topk: pages read, the token's own and the newest ones
-                             * included, those of pinned positions aside; 0 = 16 */
-    int32_t n_dense_layers; /* select topk: the first layers, which read everything */
-    int32_t n_recent;       /* newest positions that select topk always reads, and that do not
-                             * leave memory for the offload file */
+    int32_t n_reuse;          /* closed sequences whose pages are remembered for kvass_seq_reuse.
+                               * Without a budget each gets pages of its own. Default 0 */
+    int32_t n_topk;           /* select topk: pages read, the token's own and the newest ones
+                               * included, those of pinned positions aside; 0 = 16 */
+    int32_t n_dense_layers;   /* select topk: the first layers, which read everything */
+    int32_t n_recent;         /* newest positions that select topk always reads, and that do not
+                               * leave memory for the offload file */
     const char *offload_path; /* a file to create for pages that kv_budget has no room for: the
-                             * oldest full ones of a sequence. It must not exist, is for the
-                             * owner alone, and has no name once it is open: nothing is left
-                             * behind. NULL: none. Read during the call only */
+                               * oldest full ones of a sequence. It must not exist, is for the
+                               * owner alone, and has no name once it is open: nothing is left
+                               * behind. NULL: none. Read during the call only */
 } kvass_context_options;
 
 KVASS_API kvass_context_options kvass_context_options_default(void);
@@ -292,36 +292,36 @@ KVASS_API void kvass_context_set_cancel(kvass_context *ctx, bool (*cancel)(void 
 
 typedef struct kvass_context_info {
     int32_t n_ctx, n_batch, n_seqs, n_logits, n_threads;
-    const char *isa;             /* kernel table in use: "scalar", "avx2" */
+    const char *isa;                     /* kernel table in use: "scalar", "avx2" */
     const char *retain, *store, *select; /* names of the cache's choices */
     bool deterministic;
-    size_t scratch_bytes;        /* buffers, taken at open */
+    size_t scratch_bytes; /* buffers, taken at open */
 } kvass_context_info;
 KVASS_API void kvass_context_get_info(const kvass_context *ctx, kvass_context_info *info);
 
 /* What the cache holds. Bytes count K and V over all owner layers and KV heads. */
 typedef struct kvass_cache_usage {
-    size_t bytes_reserved;   /* address space taken at open */
-    size_t bytes_used;       /* pages that some sequence holds now, each counted once */
-    size_t bytes_shared;     /* of those, pages that more than one sequence holds */
-    size_t bytes_resident;   /* of those, pages that lie in memory */
-    size_t bytes_touched;    /* pages ever written since open: what the process really occupies,
-                              * but for the rounding of a system with huge pages */
-    size_t bytes_per_token;  /* of one more position in one sequence, its windows being full */
-    size_t bytes_transient;  /* retain none: the scratch pages used and emptied every step */
-    int32_t n_pages;         /* pages of all owner layers together */
-    int32_t n_pages_used;    /* summed over owner layers */
-    int32_t n_pages_touched; /* likewise */
-    int32_t page_rows;       /* positions per page: 32 */
+    size_t bytes_reserved;     /* address space taken at open */
+    size_t bytes_used;         /* pages that some sequence holds now, each counted once */
+    size_t bytes_shared;       /* of those, pages that more than one sequence holds */
+    size_t bytes_resident;     /* of those, pages that lie in memory */
+    size_t bytes_touched;      /* pages ever written since open: what the process really occupies,
+                                * but for the rounding of a system with huge pages */
+    size_t bytes_per_token;    /* of one more position in one sequence, its windows being full */
+    size_t bytes_transient;    /* retain none: the scratch pages used and emptied every step */
+    int32_t n_pages;           /* pages of all owner layers together */
+    int32_t n_pages_used;      /* summed over owner layers */
+    int32_t n_pages_touched;   /* likewise */
+    int32_t page_rows;         /* positions per page: 32 */
     int64_t recomputed_tokens; /* retain none: tokens run again only because nothing was kept */
-    int64_t evicted_tokens;  /* positions that some layer no longer holds, over all sequences */
-    int64_t reused_tokens;   /* taken over from closed sequences instead of being run */
-    size_t index_bytes;      /* of bytes_reserved: bounds of keys, by which pages are chosen */
-    size_t cold_bytes;       /* of bytes_used, pages that lie in the offload file instead */
-    int64_t cold_pages_read; /* of one KV head, read out of that file */
-    int64_t pages_read;   /* pages that decoded tokens read, summed over layers and KV heads */
-    size_t tail_bytes;    /* q8, q4: rows kept exactly beside the pages, of all sequences that can
-                           * be open. They count against kv_budget, not in bytes_reserved */
+    int64_t evicted_tokens;    /* positions that some layer no longer holds, over all sequences */
+    int64_t reused_tokens;     /* taken over from closed sequences instead of being run */
+    size_t index_bytes;        /* of bytes_reserved: bounds of keys, by which pages are chosen */
+    size_t cold_bytes;         /* of bytes_used, pages that lie in the offload file instead */
+    int64_t cold_pages_read;   /* of one KV head, read out of that file */
+    int64_t pages_read;        /* pages that decoded tokens read, summed over layers and KV heads */
+    size_t tail_bytes; /* q8, q4: rows kept exactly beside the pages, of all sequences that can
+                        * be open. They count against kv_budget, not in bytes_reserved */
 } kvass_cache_usage;
 KVASS_API void kvass_context_get_usage(const kvass_context *ctx, kvass_cache_usage *usage);
 
@@ -533,18 +533,18 @@ KVASS_API kvass_status kvass_tokenizer_open_as(kvass_tokenizer **out, const char
 KVASS_API void kvass_tokenizer_close(kvass_tokenizer **tok);
 
 typedef struct kvass_tokenizer_info {
-    const char *kind;     /* "bpe", "llama2.c", ... */
-    int32_t n_vocab;      /* highest id + 1 */
-    int32_t bos, eos;     /* -1 if it names none */
-    bool adds_bos;        /* encoding with add_special puts BOS first */
+    const char *kind; /* "bpe", "llama2.c", ... */
+    int32_t n_vocab;  /* highest id + 1 */
+    int32_t bos, eos; /* -1 if it names none */
+    bool adds_bos;    /* encoding with add_special puts BOS first */
 } kvass_tokenizer_info;
 KVASS_API void kvass_tokenizer_get_info(const kvass_tokenizer *tok, kvass_tokenizer_info *info);
 
 typedef struct kvass_encode_options {
-    size_t struct_size;   /* set by kvass_encode_options_default() */
-    bool add_special;     /* put BOS (and what the tokenizer's template says) around the text */
-    bool parse_special;   /* text such as "<|endoftext|>" becomes its id instead of plain text */
-    bool strict_utf8;     /* refuse invalid UTF-8 instead of keeping bytes or using U+FFFD */
+    size_t struct_size; /* set by kvass_encode_options_default() */
+    bool add_special;   /* put BOS (and what the tokenizer's template says) around the text */
+    bool parse_special; /* text such as "<|endoftext|>" becomes its id instead of plain text */
+    bool strict_utf8;   /* refuse invalid UTF-8 instead of keeping bytes or using U+FFFD */
 } kvass_encode_options;
 KVASS_API kvass_encode_options kvass_encode_options_default(void);
 
@@ -632,9 +632,9 @@ KVASS_API kvass_status kvass_model_convert(const kvass_model *model, const char 
 typedef struct kvass_cache kvass_cache;
 
 typedef struct kvass_cache_dims {
-    size_t struct_size;  /* set by kvass_cache_dims_default() */
+    size_t struct_size; /* set by kvass_cache_dims_default() */
     int32_t n_layers, n_kv_heads, head_dim;
-    int32_t n_ctx;       /* positions it can hold */
+    int32_t n_ctx; /* positions it can hold */
     kvass_store store;
 } kvass_cache_dims;
 KVASS_API kvass_cache_dims kvass_cache_dims_default(void);

@@ -7,7 +7,7 @@ enum {
     TILE_SHARE = 8, /* about an eighth of the matrix, */
     TILE_MIN = 32,  /* and between these */
     TILE_MAX = 256,
-    SHARE_UNIT = 8 /* output rows of a matrix-vector product are shared out in such units */
+    SHARE_UNIT = 16 /* output rows of a matrix-vector product are shared out in such units */
 };
 
 static int32_t round_up(int32_t n, int32_t unit)
@@ -28,7 +28,8 @@ static bool uses_gemm(const kvass_context *ctx, int32_t n_rows)
 
 size_t kvass_linear_scratch(const kvass_weight *w)
 {
-    return w->dtype == KVASS_DTYPE_F32 ? 0 : (size_t)tile_columns(w->n_out) * (size_t)w->n_in;
+    bool widens = w->dtype != KVASS_DTYPE_F32 && !kvass_dtype_is_integer(w->dtype);
+    return !widens ? 0 : (size_t)tile_columns(w->n_out) * (size_t)w->n_in;
 }
 
 bool kvass_linear_columns(const kvass_context *ctx, int32_t member, int32_t n_out, int32_t n_rows,
@@ -73,24 +74,56 @@ static void gemm_tile(kvass_context *ctx, int32_t member, const kvass_weight *w,
                          y + begin, w->n_out);
 }
 
-void kvass_linear_run(kvass_context *ctx, int32_t member, const kvass_linear *linear,
-                      const float *x, int32_t n_rows, float *y)
+/* x[n_rows, n_in] as integers. Few rows are rounded by each member, into its own buffers; many by
+ * all together. */
+static const kvass_acts *round_rows(kvass_context *ctx, int32_t member, const float *x,
+                                    int32_t n_rows, int32_t n_in)
 {
-    const kvass_weight *w = &linear->w;
-    if (member == 0) {
-        ctx->n_products++;
+    bool own = n_rows <= KVASS_OWN_ACTS;
+    const kvass_acts *acts = own ? &ctx->scratch[member].acts : &ctx->acts;
+    int32_t begin = 0, end = n_rows;
+    if (!own) {
+        kvass_team_share(&ctx->team, member, n_rows, &begin, &end);
     }
-    int32_t block = 0, begin, end;
-    while (kvass_linear_columns(ctx, member, w->n_out, n_rows, &block, &begin, &end)) {
-        if (uses_gemm(ctx, n_rows)) {
-            gemm_tile(ctx, member, w, x, n_rows, begin, end, y);
-        } else {
-            ctx->kernels.matmul[w->dtype](w->data, w->row_bytes, w->n_in, begin, end, x, w->n_in,
-                                          n_rows, y, w->n_out);
+    for (int32_t r = begin; r < end; r++) {
+        size_t at = (size_t)r * (size_t)n_in, block = at / KVASS_QBLOCK;
+        ctx->kernels.quantize(x + at, n_in, acts->q + at, acts->d + block, acts->sum + block);
+    }
+    if (!own) {
+        kvass_team_barrier(&ctx->team);
+    }
+    return acts;
+}
+
+void kvass_linear_run(kvass_context *ctx, int32_t member, const kvass_product *products, int32_t n,
+                      const float *x, int32_t n_rows)
+{
+    const kvass_acts *acts = NULL;
+    for (int32_t i = 0; i < n; i++) {
+        const kvass_weight *w = &products[i].linear->w;
+        const float *bias = products[i].linear->b;
+        float *y = products[i].y;
+        bool integer = kvass_dtype_is_integer(w->dtype);
+        if (member == 0) {
+            ctx->n_products++;
         }
-        for (int32_t r = 0; linear->b && r < n_rows; r++) {
-            float *columns = y + (size_t)r * (size_t)w->n_out + begin;
-            ctx->kernels.add(columns, linear->b + begin, end - begin);
+        if (integer && !acts) {
+            acts = round_rows(ctx, member, x, n_rows, w->n_in);
+        }
+        int32_t block = 0, begin, end;
+        while (kvass_linear_columns(ctx, member, w->n_out, n_rows, &block, &begin, &end)) {
+            if (integer) {
+                ctx->kernels.matmul_int[w->dtype](w, begin, end, acts, n_rows, y, w->n_out);
+            } else if (uses_gemm(ctx, n_rows)) {
+                gemm_tile(ctx, member, w, x, n_rows, begin, end, y);
+            } else {
+                ctx->kernels.matmul[w->dtype](w->data, w->row_bytes, w->n_in, begin, end, x,
+                                              w->n_in, n_rows, y, w->n_out);
+            }
+            for (int32_t r = 0; bias && r < n_rows; r++) {
+                float *columns = y + (size_t)r * (size_t)w->n_out + begin;
+                ctx->kernels.add(columns, bias + begin, end - begin);
+            }
         }
     }
 }

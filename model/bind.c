@@ -7,6 +7,7 @@
 
 #include "engine/base/checked.h"
 #include "engine/base/half.h"
+#include "engine/base/packed.h"
 #include "model/plan.h"
 #include "model/relay.h"
 
@@ -112,6 +113,15 @@ static void reorder(const binder *b, const kvass_slot *slot, const kvass_tensor_
     }
 }
 
+/* Rows in this model's own block are interleaved; what is viewed in a map stays as it is. */
+static void pack(const binder *b, kvass_weight *w, void *place)
+{
+    w->packed = kvass_dtype_packs(w->dtype);
+    if (w->packed) {
+        kvass_pack_rows(w->dtype, place, w->row_bytes, w->n_out, b->scratch);
+    }
+}
+
 /* One part of a tensor that lies in rows; `row` is where the part starts. */
 static kvass_status bind_rows(binder *b, const kvass_slot *slot, int32_t part, int32_t row,
                               kvass_weight *w, kvass_error *err)
@@ -131,6 +141,7 @@ static kvass_status bind_rows(binder *b, const kvass_slot *slot, int32_t part, i
     unsigned char *place = carve(b, n_bytes);
     w->data = place;
     want_scratch(b, (size_t)w->n_in, (size_t)b->model->config.head_dim * w->row_bytes);
+    want_scratch(b, 0, KVASS_PACK_ROWS * w->row_bytes);
     if (!place) {
         return KVASS_OK;
     }
@@ -144,6 +155,7 @@ static kvass_status bind_rows(binder *b, const kvass_slot *slot, int32_t part, i
     }
     if (status == KVASS_OK) {
         reorder(b, slot, &slot->parts[part], place, w->n_out, w->row_bytes);
+        pack(b, w, place);
     }
     return status;
 }

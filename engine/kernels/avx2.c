@@ -356,6 +356,7 @@ void kvass_kernels_fill_avx2(kvass_kernels *k)
     k->scale = scale_by;
     kvass_avx2_fill_matmul(k);
     kvass_avx2_fill_quants(k);
+    kvass_avx2_fill_packed(k);
     kvass_avx2_fill_cache(k);
     kvass_avx2_fill_kv_quant(k);
 }

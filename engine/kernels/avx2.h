@@ -19,11 +19,13 @@
 /* The parts of kvass_kernels_fill_avx2() that live in files of their own. */
 void kvass_avx2_fill_matmul(kvass_kernels *k);
 void kvass_avx2_fill_quants(kvass_kernels *k);
+void kvass_avx2_fill_packed(kvass_kernels *k);
 void kvass_avx2_fill_cache(kvass_kernels *k);
 void kvass_avx2_fill_kv_quant(kvass_kernels *k);
 
-/* out[n] = the values of n elements of a type of quants.h */
-void kvass_avx2_widen_quants(kvass_dtype dtype, const void *in, int32_t n, float *out);
+/* The part of a matmul_int entry whose rows are not packed; see avx2_quants.c. */
+void kvass_avx2_matmul_rows(const kvass_weight *w, int32_t row0, int32_t row1, const kvass_acts *x,
+                            int32_t m, float *y, int32_t ldy);
 
 /* A matmul entry for m >= 2, with the bits of the entry for m = 1; see avx2_panel.c. */
 void kvass_avx2_matmul_panel(kvass_dtype dtype, const void *w, size_t row_bytes, int32_t n_in,
@@ -88,17 +90,6 @@ FORCE_INLINE __m256 load_vec_part(kvass_dtype dtype, const void *row, int32_t i,
     return dtype == KVASS_DTYPE_F16 ? _mm256_cvtph_ps(halves) : widen_bf16_vec(halves);
 }
 
-FORCE_INLINE bool is_q8(kvass_dtype dtype)
-{
-    return dtype == KVASS_DTYPE_Q8_0 || dtype == KVASS_DTYPE_Q8_F32;
-}
-
-/* one of the types of quants.h, which are widened as a whole */
-FORCE_INLINE bool is_quants(kvass_dtype dtype)
-{
-    return dtype > KVASS_DTYPE_Q8_F32;
-}
-
 /* bytes of n elements in front of a block's start */
 FORCE_INLINE size_t bytes_of(kvass_dtype dtype, int32_t n)
 {
@@ -113,23 +104,16 @@ FORCE_INLINE size_t bytes_of(kvass_dtype dtype, int32_t n)
     }
 }
 
-/* the scale of a q8 block in all lanes; *q is where its integers start */
-FORCE_INLINE __m256 load_scale(kvass_dtype dtype, const uint8_t *block, const uint8_t **q)
+/* the scale of a q8_f32 block in all lanes; *q is where its integers start */
+FORCE_INLINE __m256 load_scale(const uint8_t *block, const uint8_t **q)
 {
-    if (dtype == KVASS_DTYPE_Q8_0) {
-        /* widening the integers behind the scale along with it costs nothing, and saves a shuffle
-         */
-        __m128 d = _mm_cvtph_ps(_mm_loadl_epi64((const __m128i *)block));
-        *q = block + sizeof(uint16_t);
-        return _mm256_broadcastss_ps(d);
-    }
     float d;
     memcpy(&d, block, sizeof d);
     *q = block + sizeof d;
     return _mm256_set1_ps(d);
 }
 
-/* integers 8*i .. 8*i+7 of a q8 block */
+/* integers 8*i .. 8*i+7 of a q8_f32 block */
 FORCE_INLINE __m256 load_q8(const uint8_t *q, int32_t i)
 {
     __m128i bytes = _mm_loadl_epi64((const __m128i *)(q + VEC * i));

@@ -3,10 +3,10 @@
  * Two recipes define the bits of one dot product, whatever the blocking around them:
  *  - f32, f16, bf16: element k goes by fused multiply-add to partial sum k % 16, held in two
  * vectors a0 and a1; the result is reduce(a0 + a1).
- *  - q8: a block of 32 gives t = q0*x0 + q1*x1 + q2*x2 + q3*x3 over its four vectors of integers,
- *    and the one vector of partial sums takes a = d*t + a; the result is reduce(a).
- * Up to FEW vectors are multiplied straight from the stored weights, a few rows at a time, while
- * the rows that come next are fetched: memory is the limit. For more, see avx2_panel.c.
+ *  - q8_f32: a block of 32 gives t = q0*x0 + q1*x1 + q2*x2 + q3*x3 over its four vectors of
+ * integers, and the one vector of partial sums takes a = d*t + a; the result is reduce(a). Up to
+ * FEW vectors are multiplied straight from the stored weights, a few rows at a time, while the rows
+ * that come next are fetched: memory is the limit. For more, see avx2_panel.c.
  */
 #include "engine/kernels/avx2.h"
 
@@ -105,7 +105,7 @@ FORCE_INLINE void tile_q8(kvass_dtype dtype, const uint8_t *w, size_t row_bytes,
         for (int32_t r = 0; r < n_rows; r++) {
             const uint8_t *block = w + (size_t)r * row_bytes + bytes_of(dtype, k);
             const uint8_t *q;
-            __m256 d = load_scale(dtype, block, &q);
+            __m256 d = load_scale(block, &q);
             fetch(block, (size_t)n_rows * row_bytes);
             __m256 q0 = load_q8(q, 0), q1 = load_q8(q, 1), q2 = load_q8(q, 2), q3 = load_q8(q, 3);
 #pragma GCC unroll 4
@@ -130,7 +130,7 @@ FORCE_INLINE void rows_by(int32_t step, kvass_dtype dtype, const uint8_t *w, siz
     int32_t r = row0;
     for (; r + step <= row1; r += step) {
         const uint8_t *rows = w + (size_t)r * row_bytes;
-        if (is_q8(dtype)) {
+        if (dtype == KVASS_DTYPE_Q8_F32) {
             tile_q8(dtype, rows, row_bytes, step, n_in, x, ldx, n_x, y + r, ldy);
         } else {
             tile_floats(dtype, rows, row_bytes, step, n_in, x, ldx, n_x, y + r, ldy);
@@ -138,7 +138,7 @@ FORCE_INLINE void rows_by(int32_t step, kvass_dtype dtype, const uint8_t *w, siz
     }
     for (; step > 1 && r < row1; r++) {
         const uint8_t *rows = w + (size_t)r * row_bytes;
-        if (is_q8(dtype)) {
+        if (dtype == KVASS_DTYPE_Q8_F32) {
             tile_q8(dtype, rows, row_bytes, 1, n_in, x, ldx, n_x, y + r, ldy);
         } else {
             tile_floats(dtype, rows, row_bytes, 1, n_in, x, ldx, n_x, y + r, ldy);
@@ -186,12 +186,6 @@ static void matmul_bf16(const void *w, size_t row_bytes, int32_t n_in, int32_t r
     matmul(KVASS_DTYPE_BF16, w, row_bytes, n_in, row0, row1, x, ldx, m, y, ldy);
 }
 
-static void matmul_q8_0(const void *w, size_t row_bytes, int32_t n_in, int32_t row0, int32_t row1,
-                        const float *x, int32_t ldx, int32_t m, float *y, int32_t ldy)
-{
-    matmul(KVASS_DTYPE_Q8_0, w, row_bytes, n_in, row0, row1, x, ldx, m, y, ldy);
-}
-
 static void matmul_q8_f32(const void *w, size_t row_bytes, int32_t n_in, int32_t row0, int32_t row1,
                           const float *x, int32_t ldx, int32_t m, float *y, int32_t ldy)
 {
@@ -209,17 +203,6 @@ FORCE_INLINE void widen_halves(kvass_dtype dtype, const void *in, int32_t n, flo
     store_part(out + i, n - i, load_vec_part(dtype, in, i, n - i));
 }
 
-FORCE_INLINE void widen_q8(kvass_dtype dtype, const void *in, int32_t n, float *out)
-{
-    for (int32_t i = 0; i < n; i += KVASS_QBLOCK) {
-        const uint8_t *q;
-        __m256 d = load_scale(dtype, (const uint8_t *)in + bytes_of(dtype, i), &q);
-        for (int32_t j = 0; j < KVASS_QBLOCK / VEC; j++) {
-            _mm256_storeu_ps(out + i + j * VEC, _mm256_mul_ps(d, load_q8(q, j)));
-        }
-    }
-}
-
 static void widen_f16(const void *in, int32_t n, float *out)
 {
     widen_halves(KVASS_DTYPE_F16, in, n, out);
@@ -230,14 +213,15 @@ static void widen_bf16(const void *in, int32_t n, float *out)
     widen_halves(KVASS_DTYPE_BF16, in, n, out);
 }
 
-static void widen_q8_0(const void *in, int32_t n, float *out)
-{
-    widen_q8(KVASS_DTYPE_Q8_0, in, n, out);
-}
-
 static void widen_q8_f32(const void *in, int32_t n, float *out)
 {
-    widen_q8(KVASS_DTYPE_Q8_F32, in, n, out);
+    for (int32_t i = 0; i < n; i += KVASS_QBLOCK) {
+        const uint8_t *q;
+        __m256 d = load_scale((const uint8_t *)in + bytes_of(KVASS_DTYPE_Q8_F32, i), &q);
+        for (int32_t j = 0; j < KVASS_QBLOCK / VEC; j++) {
+            _mm256_storeu_ps(out + i + j * VEC, _mm256_mul_ps(d, load_q8(q, j)));
+        }
+    }
 }
 
 void kvass_avx2_fill_matmul(kvass_kernels *k)
@@ -245,10 +229,8 @@ void kvass_avx2_fill_matmul(kvass_kernels *k)
     k->matmul[KVASS_DTYPE_F32] = matmul_f32;
     k->matmul[KVASS_DTYPE_F16] = matmul_f16;
     k->matmul[KVASS_DTYPE_BF16] = matmul_bf16;
-    k->matmul[KVASS_DTYPE_Q8_0] = matmul_q8_0;
     k->matmul[KVASS_DTYPE_Q8_F32] = matmul_q8_f32;
     k->widen[KVASS_DTYPE_F16] = widen_f16; /* f32 is a copy: scalar's */
     k->widen[KVASS_DTYPE_BF16] = widen_bf16;
-    k->widen[KVASS_DTYPE_Q8_0] = widen_q8_0;
     k->widen[KVASS_DTYPE_Q8_F32] = widen_q8_f32;
 }

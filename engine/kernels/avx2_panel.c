@@ -57,14 +57,10 @@ FORCE_INLINE void panel_fill(panel *p, kvass_dtype dtype, const uint8_t *w, size
     for (int32_t r = 0; r < n_rows; r++) {
         const uint8_t *in = w + (size_t)r * row_bytes + bytes_of(dtype, k0);
         int32_t k = 0;
-        if (is_quants(dtype)) {
-            kvass_avx2_widen_quants(dtype, in, n, p->w[r]); /* whole blocks are whole steps */
-            continue;
-        }
-        if (is_q8(dtype)) {
+        if (dtype == KVASS_DTYPE_Q8_F32) {
             for (; k < n; k += KVASS_QBLOCK) {
                 const uint8_t *q;
-                __m256 d = load_scale(dtype, in + bytes_of(dtype, k), &q);
+                __m256 d = load_scale(in + bytes_of(dtype, k), &q);
                 p->d[r][k / KVASS_QBLOCK] = _mm256_cvtss_f32(d);
                 for (int32_t i = 0; i < KVASS_QBLOCK / VEC; i++) {
                     _mm256_storeu_ps(&p->w[r][k + i * VEC], load_q8(q, i));
@@ -240,9 +236,9 @@ FORCE_INLINE void matmul_block(kvass_dtype dtype, panel *p, const uint8_t *w, si
             .n_lines = W_ROWS * n_bytes / LINE / (size_t)(m * 4 / 3) + 1,
             .n_rows = W_ROWS};
         panel_fill(p, dtype, w, row_bytes, n_rows, k, n);
-        panel_product(p, is_q8(dtype), n_rows, n, x + k, ldx, m, k == 0, &plan);
+        panel_product(p, dtype == KVASS_DTYPE_Q8_F32, n_rows, n, x + k, ldx, m, k == 0, &plan);
     }
-    panel_finish(p, is_q8(dtype), n_rows, m, y, ldy);
+    panel_finish(p, dtype == KVASS_DTYPE_Q8_F32, n_rows, m, y, ldy);
 }
 
 FORCE_INLINE void matmul(kvass_dtype dtype, const void *w, size_t row_bytes, int32_t n_in,
@@ -276,14 +272,10 @@ void kvass_avx2_matmul_panel(kvass_dtype dtype, const void *w, size_t row_bytes,
     case KVASS_DTYPE_BF16:
         matmul(KVASS_DTYPE_BF16, w, row_bytes, n_in, row0, row1, x, ldx, m, y, ldy);
         break;
-    case KVASS_DTYPE_Q8_0:
-        matmul(KVASS_DTYPE_Q8_0, w, row_bytes, n_in, row0, row1, x, ldx, m, y, ldy);
-        break;
     case KVASS_DTYPE_Q8_F32:
         matmul(KVASS_DTYPE_Q8_F32, w, row_bytes, n_in, row0, row1, x, ldx, m, y, ldy);
         break;
-    default: /* one for all types of quants.h: only the widening differs */
-        matmul(dtype, w, row_bytes, n_in, row0, row1, x, ldx, m, y, ldy);
+    default: /* the other types are multiplied as integers */
         break;
     }
 }

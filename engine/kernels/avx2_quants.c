@@ -1,13 +1,17 @@
-/* avx2_quants.c - the AVX2 kernels of the quantized types of quants.h.
+/* avx2_quants.c - AVX2 kernels of the quantized types of quants.h whose rows lie as files have
+ * them.
  *
  * Blocks are taken apart by quants.h, whose byte loops the compiler turns into vectors, and widened
- * to the bits that the scalar kernels give. A product has the recipe of floats (avx2_matmul.c):
- * element k of the widened row goes by fused multiply-add to partial sum k % 16.
+ * or multiplied to the bits that the scalar kernels give: sums of integers are exact, and floats
+ * are added in the same order. A block is taken apart once for up to MANY vectors.
  */
+#include <math.h>
+
+#include "engine/base/packed.h"
 #include "engine/kernels/avx2.h"
 #include "engine/kernels/quants.h"
 
-#define FEW 4 /* vectors that are multiplied as the row is widened; for more, see avx2_panel.c */
+#define MANY 32 /* vectors */
 
 /* d * q + m for 8 integers */
 FORCE_INLINE __m256 values(const int8_t *q, __m256 d, __m256 m)
@@ -16,7 +20,55 @@ FORCE_INLINE __m256 values(const int8_t *q, __m256 d, __m256 m)
     return _mm256_add_ps(_mm256_mul_ps(d, v), m);
 }
 
-#define X(NAME, name, n_block, n_group, n_bytes)                                                   \
+/* the sum of 4 integers */
+FORCE_INLINE int32_t sum4(__m128i v)
+{
+    v = _mm_add_epi32(v, _mm_shuffle_epi32(v, 0x4e));
+    v = _mm_add_epi32(v, _mm_shuffle_epi32(v, 0xb1));
+    return _mm_cvtsi128_si32(v);
+}
+
+/* 8 sums of 4 products each: q[32] * x[32] */
+FORCE_INLINE __m256i products(__m256i q, __m256i x)
+{
+    __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q));
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+/* y + one group's product */
+FORCE_INLINE float add_group(float y, float d, float m, bool offset, float xd, int32_t s,
+                             int32_t sum)
+{
+    y += d * xd * (float)s;
+    return offset ? y + m * xd * (float)sum : y;
+}
+
+/* y + the product of a block with the integers xq, their scales and sums; the numbers of the type
+ * are constants where this is inlined */
+FORCE_INLINE float add_block(const kvass_quants *w, int32_t n_block, int32_t n_group, bool offset,
+                             const int8_t *xq, const float *xd, const int32_t *xsum, float y)
+{
+    for (int32_t k = 0; k < n_block; k += KVASS_QBLOCK) {
+        __m256i x = _mm256_loadu_si256((const __m256i *)(xq + k));
+        __m256i p = products(_mm256_loadu_si256((const __m256i *)(w->q + k)), x);
+        __m128i low = _mm256_castsi256_si128(p), high = _mm256_extracti128_si256(p, 1);
+        int32_t b = k / KVASS_QBLOCK, g = k / n_group, sum = xsum[b];
+        if (n_group == KVASS_QBLOCK) {
+            int32_t s = sum4(_mm_add_epi32(low, high));
+            y = add_group(y, w->d[g], w->m[g], offset, xd[b], s, sum);
+        } else {
+            int32_t first = 0;
+            if (offset) {
+                first = sum4(_mm256_castsi256_si128(products(_mm256_set1_epi8(1), x)));
+            }
+            y = add_group(y, w->d[g], w->m[g], offset, xd[b], sum4(low), first);
+            y = add_group(y, w->d[g + 1], w->m[g + 1], offset, xd[b], sum4(high), sum - first);
+        }
+    }
+    return y;
+}
+
+#define X(NAME, name, n_block, n_group, n_bytes, offset)                                           \
     static void widen_##name(const void *in, int32_t n, float *out)                                \
     {                                                                                              \
         const uint8_t *block = in;                                                                 \
@@ -31,96 +83,99 @@ FORCE_INLINE __m256 values(const int8_t *q, __m256 d, __m256 m)
                 }                                                                                  \
             }                                                                                      \
         }                                                                                          \
-    }
-KVASS_QUANTS_MAP(X)
-#undef X
-
-void kvass_avx2_widen_quants(kvass_dtype dtype, const void *in, int32_t n, float *out)
-{
-    switch (dtype) {
-#define X(NAME, name, n_block, n_group, n_bytes)                                                   \
-    case KVASS_DTYPE_##NAME:                                                                       \
-        widen_##name(in, n, out);                                                                  \
-        break;
-        KVASS_QUANTS_MAP(X)
-#undef X
-    default: /* the other types have kernels of their own */
-        break;
-    }
-}
-
-/* y[n_x, row0..row1-1] = x[n_x, n_in] . w^T; widen and n_x are constants where this is inlined */
-FORCE_INLINE void rows_few(kvass_dtype dtype, void (*widen)(const void *, int32_t, float *),
-                           const uint8_t *w, size_t row_bytes, int32_t n_in, int32_t row0,
-                           int32_t row1, const float *x, int32_t ldx, int32_t n_x, float *y,
-                           int32_t ldy)
-{
-    float v[KVASS_SUPER];
-    for (int32_t r = row0; r < row1; r++) {
-        const uint8_t *row = w + (size_t)r * row_bytes;
-        __m256 a[FEW][2];
-#pragma GCC unroll 4
-        for (int32_t i = 0; i < n_x; i++) {
-            a[i][0] = a[i][1] = _mm256_setzero_ps();
-        }
-        for (int32_t k = 0; k < n_in; k += KVASS_SUPER) {
-            int32_t n = min_i32(KVASS_SUPER, n_in - k);
-            widen(row + bytes_of(dtype, k), n, v);
-            for (int32_t j = 0; j < n; j += 2 * VEC) {
-                __m256 v0 = _mm256_loadu_ps(v + j), v1 = _mm256_loadu_ps(v + j + VEC);
-#pragma GCC unroll 4
-                for (int32_t i = 0; i < n_x; i++) {
-                    const float *xi = x + (size_t)i * (size_t)ldx + k + j;
-                    a[i][0] = _mm256_fmadd_ps(v0, _mm256_loadu_ps(xi), a[i][0]);
-                    a[i][1] = _mm256_fmadd_ps(v1, _mm256_loadu_ps(xi + VEC), a[i][1]);
-                }
-            }
-        }
-#pragma GCC unroll 4
-        for (int32_t i = 0; i < n_x; i++) {
-            y[(size_t)i * (size_t)ldy + (size_t)r] = reduce(_mm256_add_ps(a[i][0], a[i][1]));
-        }
-    }
-}
-
-FORCE_INLINE void matmul(kvass_dtype dtype, void (*widen)(const void *, int32_t, float *),
-                         const void *w, size_t row_bytes, int32_t n_in, int32_t row0, int32_t row1,
-                         const float *x, int32_t ldx, int32_t m, float *y, int32_t ldy)
-{
-    switch (m) {
-    case 1:
-        rows_few(dtype, widen, w, row_bytes, n_in, row0, row1, x, ldx, 1, y, ldy);
-        break;
-    case 2:
-        rows_few(dtype, widen, w, row_bytes, n_in, row0, row1, x, ldx, 2, y, ldy);
-        break;
-    case 3:
-        rows_few(dtype, widen, w, row_bytes, n_in, row0, row1, x, ldx, 3, y, ldy);
-        break;
-    case FEW:
-        rows_few(dtype, widen, w, row_bytes, n_in, row0, row1, x, ldx, FEW, y, ldy);
-        break;
-    default:
-        kvass_avx2_matmul_panel(dtype, w, row_bytes, n_in, row0, row1, x, ldx, m, y, ldy);
-    }
-}
-
-#define X(NAME, name, n_block, n_group, n_bytes)                                                   \
-    static void matmul_##name(const void *w, size_t row_bytes, int32_t n_in, int32_t row0,         \
-                              int32_t row1, const float *x, int32_t ldx, int32_t m, float *y,      \
-                              int32_t ldy)                                                         \
+    }                                                                                              \
+    static void matmul_##name(const kvass_weight *w, int32_t row0, int32_t row1,                   \
+                              const kvass_acts *x, int32_t m, float *y, int32_t ldy)               \
     {                                                                                              \
-        matmul(KVASS_DTYPE_##NAME, widen_##name, w, row_bytes, n_in, row0, row1, x, ldx, m, y,     \
-               ldy);                                                                               \
+        kvass_quants quants;                                                                       \
+        for (int32_t r = row0; r < row1; r++) {                                                    \
+            const uint8_t *row = (const uint8_t *)w->data + (size_t)r * w->row_bytes;              \
+            for (int32_t i0 = 0; i0 < m; i0 += MANY) {                                             \
+                int32_t n = min_i32(MANY, m - i0);                                                 \
+                float sums[MANY] = {0};                                                            \
+                for (int32_t k = 0; k < w->n_in; k += n_block) {                                   \
+                    kvass_quants_##name(row + k / n_block * n_bytes, &quants);                     \
+                    for (int32_t i = 0; i < n; i++) {                                              \
+                        size_t at = (size_t)(i0 + i) * (size_t)w->n_in + (size_t)k;                \
+                        size_t b = at / KVASS_QBLOCK;                                              \
+                        sums[i] = add_block(&quants, n_block, n_group, offset, x->q + at,          \
+                                            x->d + b, x->sum + b, sums[i]);                        \
+                    }                                                                              \
+                }                                                                                  \
+                for (int32_t i = 0; i < n; i++) {                                                  \
+                    y[(size_t)(i0 + i) * (size_t)ldy + (size_t)r] = sums[i];                       \
+                }                                                                                  \
+            }                                                                                      \
+        }                                                                                          \
     }
 KVASS_QUANTS_MAP(X)
 #undef X
+
+void kvass_avx2_matmul_rows(const kvass_weight *w, int32_t row0, int32_t row1, const kvass_acts *x,
+                            int32_t m, float *y, int32_t ldy)
+{
+    switch (w->dtype) {
+    case KVASS_DTYPE_Q8_0:
+        matmul_q8_0(w, row0, row1, x, m, y, ldy);
+        break;
+    case KVASS_DTYPE_Q4_0:
+        matmul_q4_0(w, row0, row1, x, m, y, ldy);
+        break;
+    case KVASS_DTYPE_Q4_1:
+        matmul_q4_1(w, row0, row1, x, m, y, ldy);
+        break;
+    default: /* no other type is packed */
+        break;
+    }
+}
+
+/* the largest bits of 8 sizes */
+FORCE_INLINE uint32_t largest(__m256i v)
+{
+    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1));
+    return (uint32_t)_mm_cvtsi128_si32(m);
+}
+
+static void quantize(const float *x, int32_t n, int8_t *q, float *d, int32_t *sum)
+{
+    const __m256i size = _mm256_set1_epi32(0x7fffffff);
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    for (int32_t b = 0; b < n / KVASS_QBLOCK; b++, x += KVASS_QBLOCK, q += KVASS_QBLOCK) {
+        __m256 v[4];
+        __m256i most = _mm256_setzero_si256(), r[4];
+        for (int32_t i = 0; i < 4; i++) {
+            v[i] = _mm256_loadu_ps(x + i * VEC);
+            most = _mm256_max_epi32(most, _mm256_and_si256(_mm256_castps_si256(v[i]), size));
+        }
+        float max = kvass_bits_f32(largest(most));
+        bool usable = max >= KVASS_ACT_MIN && max <= KVASS_ACT_MAX;
+        if (!usable) {
+            d[b] = max < KVASS_ACT_MIN ? 0.0f : NAN;
+            sum[b] = 0;
+            memset(q, 0, KVASS_QBLOCK);
+            continue;
+        }
+        __m256 scale = _mm256_set1_ps(127.0f / max);
+        for (int32_t i = 0; i < 4; i++) {
+            r[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], scale));
+        }
+        __m256i all = _mm256_add_epi32(_mm256_add_epi32(r[0], r[1]), _mm256_add_epi32(r[2], r[3]));
+        __m256i bytes =
+            _mm256_packs_epi16(_mm256_packs_epi32(r[0], r[1]), _mm256_packs_epi32(r[2], r[3]));
+        _mm256_storeu_si256((__m256i *)q, _mm256_permutevar8x32_epi32(bytes, order));
+        d[b] = max / 127.0f;
+        sum[b] = sum4(_mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1)));
+    }
+}
 
 void kvass_avx2_fill_quants(kvass_kernels *k)
 {
-#define X(NAME, name, n_block, n_group, n_bytes)                                                   \
+    k->quantize = quantize;
+#define X(NAME, name, n_block, n_group, n_bytes, offset)                                           \
     k->widen[KVASS_DTYPE_##NAME] = widen_##name;                                                   \
-    k->matmul[KVASS_DTYPE_##NAME] = matmul_##name;
+    k->matmul_int[KVASS_DTYPE_##NAME] = matmul_##name;
     KVASS_QUANTS_MAP(X)
 #undef X
 }

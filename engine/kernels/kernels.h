@@ -33,16 +33,39 @@ static inline int32_t kvass_kv_nibble_bytes(int32_t head_dim)
     return head_dim / KVASS_KV_BLOCK * (KVASS_KV_BLOCK / 2) + (head_dim % KVASS_KV_BLOCK + 1) / 2;
 }
 
-typedef struct kvass_kernels {
-    const char *name; /* of the best instruction set in it: "scalar", "avx2" */
+/* Activations rounded to 8 bits, in blocks of 32 along a row: x[k] is about d[k/32] * q[k]. */
+typedef struct kvass_acts {
+    int8_t *q;    /* [m, n] */
+    float *d;     /* [m, n/32] */
+    int32_t *sum; /* [m, n/32]: of each block's integers */
+} kvass_acts;
 
-    /* Rows row0 .. row1-1 of a product with m vectors at once, one entry per weight dtype:
+typedef struct kvass_kernels {
+    const char *name; /* of the best instruction set in it: "scalar", "avx2", "avx512" */
+
+    /* Rows row0 .. row1-1 of a product with m vectors at once, one entry per weight dtype that is
+     * multiplied as floats:
      *   y[i*ldy + r] = sum_k w[r, k] * x[i*ldx + k]       0 <= i < m, row0 <= r < row1
      * w[n_out, n_in] with rows row_bytes apart. m = 1 is the matrix-vector product; for larger m
      * every y row has the bits that m = 1 gives. n_in is a multiple of the dtype's block. */
     void (*matmul[KVASS_N_DTYPES])(const void *w, size_t row_bytes, int32_t n_in, int32_t row0,
                                    int32_t row1, const float *x, int32_t ldx, int32_t m, float *y,
                                    int32_t ldy);
+
+    /* The same for the other dtypes (kvass_dtype_is_integer), with bits that no instruction set
+     * changes. A group of 16 or 32 elements of a weight row has a scale d_w, some types an offset
+     * m_w. S is the sum of its integers times those of x, X the sum of those of x, exact both. From
+     * y = 0 on, group after group:
+     *   y = y + (d_w * d_x) * S;  with an offset also  y = y + (m_w * d_x) * X
+     * each operation rounded to f32. Where w is packed, row0 and row1 are multiples of 16 or n_out.
+     */
+    void (*matmul_int[KVASS_N_DTYPES])(const kvass_weight *w, int32_t row0, int32_t row1,
+                                       const kvass_acts *x, int32_t m, float *y, int32_t ldy);
+
+    /* One row of kvass_acts out of x[n], n a multiple of 32: d = max / 127 for the largest size max
+     * in a block, q = x * (127 / max) rounded to nearest even. A block with max < 2^-100 is zero;
+     * one that holds NaN or infinity has d = NaN and q = 0. */
+    void (*quantize)(const float *x, int32_t n, int8_t *q, float *d, int32_t *sum);
 
     /* out[n] = the values of n stored elements; n is a multiple of the dtype's block */
     void (*widen[KVASS_N_DTYPES])(const void *in, int32_t n, float *out);

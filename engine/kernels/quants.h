@@ -19,6 +19,10 @@
 
 #define KVASS_SUPER 256 /* elements of the large blocks */
 
+/* a block of activations whose largest is outside of these is zero or NaN: 127 / max is finite */
+#define KVASS_ACT_MIN 0x1p-100f
+#define KVASS_ACT_MAX 0x1.fffffep127f
+
 typedef struct kvass_quants {
     int8_t q[KVASS_SUPER];
     float d[KVASS_SUPER / 16], m[KVASS_SUPER / 16];
@@ -46,6 +50,14 @@ static inline void kvass_quants_fifth(const uint8_t *p, int8_t offset, int8_t *q
     for (int32_t i = 0; i < KVASS_QBLOCK; i++) {
         q[i] = (int8_t)(q[i] + (int8_t)((bits >> i & 1u) << 4) - offset);
     }
+}
+
+/* f16 d, 32 int8: d * q */
+static inline void kvass_quants_q8_0(const uint8_t *block, kvass_quants *out)
+{
+    out->d[0] = kvass_quants_half(block);
+    out->m[0] = -0.0f;
+    memcpy(out->q, block + 2, KVASS_QBLOCK);
 }
 
 /* f16 d, 16 bytes: d * (q - 8) */
@@ -184,16 +196,18 @@ static inline void kvass_quants_q6_k(const uint8_t *block, kvass_quants *out)
     }
 }
 
-/* X(NAME, name, elements of a block, of a group, bytes of a block) for all types here */
+/* X(NAME, name, elements of a block, of a group, bytes of a block, whether it has offsets) for all
+ * types here */
 #define KVASS_QUANTS_MAP(X)                                                                        \
-    X(Q4_0, q4_0, 32, 32, 18)                                                                      \
-    X(Q4_1, q4_1, 32, 32, 20)                                                                      \
-    X(Q5_0, q5_0, 32, 32, 22)                                                                      \
-    X(Q5_1, q5_1, 32, 32, 24)                                                                      \
-    X(Q2_K, q2_k, 256, 16, 84)                                                                     \
-    X(Q3_K, q3_k, 256, 16, 110)                                                                    \
-    X(Q4_K, q4_k, 256, 32, 144)                                                                    \
-    X(Q5_K, q5_k, 256, 32, 176)                                                                    \
-    X(Q6_K, q6_k, 256, 16, 210)
+    X(Q8_0, q8_0, 32, 32, 34, false)                                                               \
+    X(Q4_0, q4_0, 32, 32, 18, false)                                                               \
+    X(Q4_1, q4_1, 32, 32, 20, true)                                                                \
+    X(Q5_0, q5_0, 32, 32, 22, false)                                                               \
+    X(Q5_1, q5_1, 32, 32, 24, true)                                                                \
+    X(Q2_K, q2_k, 256, 16, 84, true)                                                               \
+    X(Q3_K, q3_k, 256, 16, 110, false)                                                             \
+    X(Q4_K, q4_k, 256, 32, 144, true)                                                              \
+    X(Q5_K, q5_k, 256, 32, 176, true)                                                              \
+    X(Q6_K, q6_k, 256, 16, 210, false)
 
 #endif

@@ -63,31 +63,16 @@ static void widen_bf16(const void *in, int32_t n, float *out)
     }
 }
 
-static void widen_qblock(float d, const int8_t *q, float *out)
-{
-    for (int32_t i = 0; i < KVASS_QBLOCK; i++) {
-        out[i] = d * (float)q[i];
-    }
-}
-
-static void widen_q8_0(const void *in, int32_t n, float *out)
-{
-    const uint8_t *block = in;
-    for (int32_t i = 0; i < n; i += KVASS_QBLOCK) {
-        uint16_t d;
-        memcpy(&d, block, sizeof d);
-        widen_qblock(kvass_f16_to_f32(d), (const int8_t *)(block + sizeof d), out + i);
-        block += sizeof d + KVASS_QBLOCK;
-    }
-}
-
 static void widen_q8_f32(const void *in, int32_t n, float *out)
 {
     const uint8_t *block = in;
     for (int32_t i = 0; i < n; i += KVASS_QBLOCK) {
         float d;
         memcpy(&d, block, sizeof d);
-        widen_qblock(d, (const int8_t *)(block + sizeof d), out + i);
+        const int8_t *q = (const int8_t *)(block + sizeof d);
+        for (int32_t j = 0; j < KVASS_QBLOCK; j++) {
+            out[i + j] = d * (float)q[j];
+        }
         block += sizeof d + KVASS_QBLOCK;
     }
 }
@@ -101,9 +86,11 @@ static void narrow_f16(const float *x, int32_t n, uint16_t *out)
 
 /* ---- products with weights ------------------------------------------------------------------- */
 
-void kvass_scalar_matmul(kvass_dtype dtype, void (*widen)(const void *, int32_t, float *),
-                         const void *w, size_t row_bytes, int32_t n_in, int32_t row0, int32_t row1,
-                         const float *x, int32_t ldx, int32_t m, float *y, int32_t ldy)
+/* y[m, row0..row1-1] = x[m, n_in] . w[n_out, n_in]^T. A row is widened a few hundred elements at a
+ * time, and each y adds up the dot products of these chunks in order. */
+static void matmul(kvass_dtype dtype, void (*widen)(const void *, int32_t, float *), const void *w,
+                   size_t row_bytes, int32_t n_in, int32_t row0, int32_t row1, const float *x,
+                   int32_t ldx, int32_t m, float *y, int32_t ldy)
 {
     const kvass_dtype_traits *traits = kvass_dtype_get(dtype);
     const size_t chunk_bytes = (size_t)(CHUNK / traits->n_block) * (size_t)traits->block_bytes;
@@ -127,36 +114,25 @@ void kvass_scalar_matmul(kvass_dtype dtype, void (*widen)(const void *, int32_t,
 static void matmul_f32(const void *w, size_t row_bytes, int32_t n_in, int32_t row0, int32_t row1,
                        const float *x, int32_t ldx, int32_t m, float *y, int32_t ldy)
 {
-    kvass_scalar_matmul(KVASS_DTYPE_F32, widen_f32, w, row_bytes, n_in, row0, row1, x, ldx, m, y,
-                        ldy);
+    matmul(KVASS_DTYPE_F32, widen_f32, w, row_bytes, n_in, row0, row1, x, ldx, m, y, ldy);
 }
 
 static void matmul_f16(const void *w, size_t row_bytes, int32_t n_in, int32_t row0, int32_t row1,
                        const float *x, int32_t ldx, int32_t m, float *y, int32_t ldy)
 {
-    kvass_scalar_matmul(KVASS_DTYPE_F16, widen_f16, w, row_bytes, n_in, row0, row1, x, ldx, m, y,
-                        ldy);
+    matmul(KVASS_DTYPE_F16, widen_f16, w, row_bytes, n_in, row0, row1, x, ldx, m, y, ldy);
 }
 
 static void matmul_bf16(const void *w, size_t row_bytes, int32_t n_in, int32_t row0, int32_t row1,
                         const float *x, int32_t ldx, int32_t m, float *y, int32_t ldy)
 {
-    kvass_scalar_matmul(KVASS_DTYPE_BF16, widen_bf16, w, row_bytes, n_in, row0, row1, x, ldx, m, y,
-                        ldy);
-}
-
-static void matmul_q8_0(const void *w, size_t row_bytes, int32_t n_in, int32_t row0, int32_t row1,
-                        const float *x, int32_t ldx, int32_t m, float *y, int32_t ldy)
-{
-    kvass_scalar_matmul(KVASS_DTYPE_Q8_0, widen_q8_0, w, row_bytes, n_in, row0, row1, x, ldx, m, y,
-                        ldy);
+    matmul(KVASS_DTYPE_BF16, widen_bf16, w, row_bytes, n_in, row0, row1, x, ldx, m, y, ldy);
 }
 
 static void matmul_q8_f32(const void *w, size_t row_bytes, int32_t n_in, int32_t row0, int32_t row1,
                           const float *x, int32_t ldx, int32_t m, float *y, int32_t ldy)
 {
-    kvass_scalar_matmul(KVASS_DTYPE_Q8_F32, widen_q8_f32, w, row_bytes, n_in, row0, row1, x, ldx, m,
-                        y, ldy);
+    matmul(KVASS_DTYPE_Q8_F32, widen_q8_f32, w, row_bytes, n_in, row0, row1, x, ldx, m, y, ldy);
 }
 
 /* ---- norms ----------------------------------------------------------------------------------- */
@@ -384,7 +360,6 @@ static const kvass_kernels table = {
             [KVASS_DTYPE_F32] = matmul_f32,
             [KVASS_DTYPE_F16] = matmul_f16,
             [KVASS_DTYPE_BF16] = matmul_bf16,
-            [KVASS_DTYPE_Q8_0] = matmul_q8_0,
             [KVASS_DTYPE_Q8_F32] = matmul_q8_f32,
         },
     .widen =
@@ -392,7 +367,6 @@ static const kvass_kernels table = {
             [KVASS_DTYPE_F32] = widen_f32,
             [KVASS_DTYPE_F16] = widen_f16,
             [KVASS_DTYPE_BF16] = widen_bf16,
-            [KVASS_DTYPE_Q8_0] = widen_q8_0,
             [KVASS_DTYPE_Q8_F32] = widen_q8_f32,
         },
     .narrow_f16 = narrow_f16,

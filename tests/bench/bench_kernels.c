@@ -13,6 +13,7 @@
 #include <omp.h>
 #endif
 
+#include "engine/base/packed.h"
 #include "engine/kernels/kernels.h"
 
 typedef struct shape {
@@ -79,8 +80,19 @@ static double product_rate(const kvass_kernels *k, kvass_dtype dtype, shape s, c
     kvass_dtype_row_bytes(dtype, s.n_in, &row_bytes);
     size_t step = row_bytes * (size_t)s.n_out;
     size_t n = 0;
+    static int8_t q[MAX_M * 2048];
+    static float d[sizeof q / KVASS_QBLOCK];
+    static int32_t sum[sizeof q / KVASS_QBLOCK];
+    kvass_acts acts = {q, d, sum};
     double start = seconds();
     for (size_t at = 0; at + step <= n_bytes; at += step, n++) {
+        if (kvass_dtype_is_integer(dtype)) {
+            kvass_weight w = {dtype,     s.n_out,  s.n_in,
+                              row_bytes, set + at, kvass_dtype_packs(dtype)};
+            k->quantize(x, m * s.n_in, acts.q, acts.d, acts.sum);
+            k->matmul_int[dtype](&w, 0, s.n_out, &acts, m, y, s.n_out);
+            continue;
+        }
         k->matmul[dtype](set + at, row_bytes, s.n_in, 0, s.n_out, x, s.n_in, m, y, s.n_out);
     }
     double time = seconds() - start;

@@ -94,8 +94,8 @@ check_fn check_dot, check_rmsnorm, check_layernorm, check_max, check_exp_sum, ch
 check_fn check_silu, check_gelu_tanh, check_gelu_erf, check_relu, check_softcap;
 check_fn check_add, check_mul, check_scale;
 check_fn check_rope, check_widen, check_narrow_f16, check_exp_accuracy;
-check_fn check_matmul_f32, check_matmul_f16, check_matmul_bf16, check_matmul_q8_0,
-    check_matmul_q8_f32, check_matmul_quants;
+check_fn check_matmul_f32, check_matmul_f16, check_matmul_bf16, check_matmul_q8_f32;
+check_fn check_quantize, check_matmul_int;
 check_fn check_kv_dot_q8, check_kv_acc_q8, check_kv_dot_q4, check_kv_acc_q4;
 check_fn check_kv_dot, check_kv_acc, check_gemm_nt, check_gemm_nn;
 

@@ -1,4 +1,4 @@
-/* check_matmul.c - checks of the products with weights of every stored type.
+/* check_matmul.c - checks of the products with weights that are multiplied as floats.
  *
  * Beside the oracle: a y row has the bits that m = 1 gives, and the bits do not depend on how the
  * weight rows are split over calls.
@@ -20,24 +20,6 @@ enum {
     LDY = N_OUT + GAP
 };
 
-/* Blocks of any bytes, but of halves below 2: all bits of the top exponents are cleared wherever a
- * half may lie. Their values are the scalar kernel's, which a golden holds to the reference. */
-static void fill_quants(check *c, kvass_dtype dtype, int32_t n_in, unsigned char *w, double *values)
-{
-    static float widened[4128];
-    const kvass_dtype_traits *t = kvass_dtype_get(dtype);
-    size_t row_bytes = (size_t)(n_in / t->n_block) * (size_t)t->block_bytes;
-    for (int32_t r = 0; r < N_OUT; r++, w += row_bytes) {
-        for (size_t i = 0; i < row_bytes; i++) {
-            w[i] = (unsigned char)(check_random(c) & 0xbf);
-        }
-        c->scalar->widen[dtype](w, n_in, widened);
-        for (int32_t k = 0; k < n_in; k++) {
-            values[(size_t)r * (size_t)n_in + (size_t)k] = widened[k];
-        }
-    }
-}
-
 /* Fills w[N_OUT, n_in] in its stored form and values[N_OUT, n_in] with what the form says. */
 static void fill_weights(check *c, kvass_dtype dtype, fill f, int32_t n_in, unsigned char *w,
                          double *values)
@@ -55,24 +37,10 @@ static void fill_weights(check *c, kvass_dtype dtype, fill f, int32_t n_in, unsi
             values[i] = f16 ? check_f16_value(h) : check_bf16_value(h);
         }
     }
-    if (dtype > KVASS_DTYPE_Q8_F32) {
-        fill_quants(c, dtype, n_in, w, values);
-        return;
-    }
-    if (dtype != KVASS_DTYPE_Q8_0 && dtype != KVASS_DTYPE_Q8_F32) {
-        return;
-    }
-    for (int32_t i = 0; i < n; i += KVASS_QBLOCK) {
-        float d = check_fill_value(c, f, i / KVASS_QBLOCK, dtype == KVASS_DTYPE_Q8_0 ? 6e4 : 1e12);
-        uint16_t h = kvass_f32_to_f16(d);
-        if (dtype == KVASS_DTYPE_Q8_0) {
-            d = (float)check_f16_value(h);
-            memcpy(w, &h, sizeof h);
-            w += sizeof h;
-        } else {
-            memcpy(w, &d, sizeof d);
-            w += sizeof d;
-        }
+    for (int32_t i = 0; dtype == KVASS_DTYPE_Q8_F32 && i < n; i += KVASS_QBLOCK) {
+        float d = check_fill_value(c, f, i / KVASS_QBLOCK, 1e12);
+        memcpy(w, &d, sizeof d);
+        w += sizeof d;
         for (int32_t j = 0; j < KVASS_QBLOCK; j++, w++) {
             *w = (unsigned char)check_random(c);
             values[i + j] = (double)d * (double)(int8_t)*w;
@@ -180,17 +148,11 @@ static void check_matmul(check *c, const kvass_kernels *k, kvass_dtype dtype)
     static const int32_t more[] = {511, 512, 513, 1000, 1056, 1300};
     const int32_t unit = kvass_dtype_get(dtype)->n_block;
     int32_t turn = 0;
-    const bool quants = dtype > KVASS_DTYPE_Q8_F32; /* nine types of one kind share the cases */
     for (check_case t = {0}; check_next(c, &t); turn++) {
-        if (quants && turn % 9 != (int32_t)dtype % 9) {
-            continue;
-        }
-        int32_t n_in = unit == 1                 ? t.n
-                       : t.n > 127 && unit < 256 ? t.n / unit * unit
-                                                 : t.n % 5 * unit;
-        check_product(c, k, dtype, n_in, ms[turn / (quants ? 9 : 1) % 9], t.place, t.fill);
+        int32_t n_in = unit == 1 ? t.n : t.n > 127 ? t.n / unit * unit : t.n % 5 * unit;
+        check_product(c, k, dtype, n_in, ms[turn % 9], t.place, t.fill);
     }
-    for (size_t i = quants ? 5 : 0; i < sizeof more / sizeof more[0] && !c->failed; i++) {
+    for (size_t i = 0; i < sizeof more / sizeof more[0] && !c->failed; i++) {
         for (size_t j = 0; j < sizeof ms / sizeof ms[0] && !c->failed; j++) {
             check_product(c, k, dtype, more[i] / unit * unit, ms[j], (int32_t)j % c->n_places,
                           FILL_NORMAL);
@@ -214,19 +176,7 @@ void check_matmul_bf16(check *c, const kvass_kernels *k)
     check_matmul(c, k, KVASS_DTYPE_BF16);
 }
 
-void check_matmul_q8_0(check *c, const kvass_kernels *k)
-{
-    check_matmul(c, k, KVASS_DTYPE_Q8_0);
-}
-
 void check_matmul_q8_f32(check *c, const kvass_kernels *k)
 {
     check_matmul(c, k, KVASS_DTYPE_Q8_F32);
-}
-
-void check_matmul_quants(check *c, const kvass_kernels *k)
-{
-    for (int dtype = KVASS_DTYPE_Q8_F32 + 1; dtype < KVASS_N_DTYPES; dtype++) {
-        check_matmul(c, k, (kvass_dtype)dtype);
-    }
 }

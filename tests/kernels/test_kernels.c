@@ -5,6 +5,7 @@
  * PATTERN ("*matmul*", "avx2/?elu") picks tests; KVASS_TEST_ISA is a mask of instruction sets to
  * test.
  */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -50,9 +51,9 @@ static const entry entries[] = {
     {"matmul_f32", check_matmul_f32},
     {"matmul_f16", check_matmul_f16},
     {"matmul_bf16", check_matmul_bf16},
-    {"matmul_q8_0", check_matmul_q8_0},
     {"matmul_q8_f32", check_matmul_q8_f32},
-    {"matmul_quants", check_matmul_quants},
+    {"matmul_int", check_matmul_int},
+    {"quantize", check_quantize},
     {"kv_dot", check_kv_dot},
     {"kv_acc", check_kv_acc},
     {"kv_dot_q8", check_kv_dot_q8},
@@ -97,9 +98,15 @@ static void test_tables(void **state)
     assert_int_equal(none.dot != all.dot, has_avx2);
     const void *pointer;
     size_t end = offsetof(kvass_kernels, gemm_is_blas); /* functions lie before it */
-    for (size_t i = offsetof(kvass_kernels, matmul); i < end; i += sizeof pointer) {
+    for (size_t i = offsetof(kvass_kernels, widen); i < end; i += sizeof pointer) {
         memcpy(&pointer, (const char *)&all + i, sizeof pointer);
         assert_non_null(pointer);
+    }
+    assert_non_null(all.quantize);
+    for (int d = 0; d < KVASS_N_DTYPES; d++) { /* a product of one kind or the other */
+        bool integer = kvass_dtype_is_integer((kvass_dtype)d);
+        assert_int_equal(all.matmul[d] != NULL, !integer);
+        assert_int_equal(all.matmul_int[d] != NULL, integer);
     }
 }
 
@@ -198,6 +205,25 @@ static void matmul_writes_next_row(const void *w, size_t row_bytes, int32_t n_in
     y[row1] = 0.0f;
 }
 
+/* y = d_w * (d_x * S): another rounding */
+static void matmul_int_rounds_twice(const kvass_weight *w, int32_t row0, int32_t row1,
+                                    const kvass_acts *x, int32_t m, float *y, int32_t ldy)
+{
+    scalar.matmul_int[KVASS_DTYPE_Q4_0](w, row0, row1, x, m, y, ldy);
+    for (int32_t r = row0; r < row1; r++) {
+        y[r] = nextafterf(y[r], 1.0f);
+    }
+}
+
+static void quantize_truncates(const float *x, int32_t n, int8_t *q, float *d, int32_t *sum)
+{
+    scalar.quantize(x, n, q, d, sum);
+    for (int32_t i = 0; i < n; i++) {
+        sum[i / KVASS_QBLOCK] -= q[i] % 2;
+        q[i] = (int8_t)(q[i] - q[i] % 2);
+    }
+}
+
 static void kv_acc_backwards(const float *w, int32_t ld_w, int32_t n_q, int32_t head_dim,
                              const float *rows, int32_t n_rows, float *out)
 {
@@ -240,6 +266,8 @@ static void test_planted(void **state)
     bad.max = max_from_zero;
     bad.matmul[KVASS_DTYPE_F32] = matmul_bits_by_m;
     bad.matmul[KVASS_DTYPE_F16] = matmul_writes_next_row;
+    bad.matmul_int[KVASS_DTYPE_Q4_0] = matmul_int_rounds_twice;
+    bad.quantize = quantize_truncates;
     bad.kv_acc_f32 = kv_acc_backwards;
     bad.kv_dot_q4 = kv_dot_q4_without_minima;
     expect_caught("a dropped tail", check_silu, &bad);
@@ -251,6 +279,8 @@ static void test_planted(void **state)
     expect_caught("a maximum that starts from zero", check_max, &bad);
     expect_caught("bits that depend on m", check_matmul_f32, &bad);
     expect_caught("a row too many", check_matmul_f16, &bad);
+    expect_caught("another rounding", check_matmul_int, &bad);
+    expect_caught("activations cut off", check_quantize, &bad);
     expect_caught("rows added backwards", check_kv_acc, &bad);
     expect_caught("minima left out", check_kv_dot_q4, &bad);
 }

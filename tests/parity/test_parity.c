@@ -118,7 +118,7 @@ static void make_text(const kvass_model *model)
 {
     kvass_model_info info;
     kvass_model_get_info(model, &info);
-    quantized = strstr(info.format, "v2") != NULL;
+    quantized = strstr(info.format, "llama2.c v2") != NULL || strstr(info.path, "-q") != NULL;
     text.model = model;
     text.n_vocab = info.n_vocab;
     bool learned = strcmp(info.positions, "learned") == 0;

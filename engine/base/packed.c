@@ -1,0 +1,55 @@
+/* packed.c - see packed.h. */
+#include "engine/base/packed.h"
+
+#include <string.h>
+
+bool kvass_dtype_packs(kvass_dtype dtype)
+{
+    return dtype == KVASS_DTYPE_Q8_0 || dtype == KVASS_DTYPE_Q4_0 || dtype == KVASS_DTYPE_Q4_1;
+}
+
+/* The pieces of one block of one row: `plain` is the block as its type has it, `packed` the group's
+ * block. Either is copied to the other. */
+static void copy_block(kvass_dtype dtype, int32_t row, unsigned char *plain, unsigned char *packed,
+                       bool pack)
+{
+    const size_t half = sizeof(uint16_t), unit = KVASS_PACK_UNIT;
+    size_t n_bytes = (size_t)kvass_dtype_get(dtype)->block_bytes;
+    size_t head = (size_t)kvass_packed_head(dtype);
+    for (size_t at = 0, n; at < n_bytes; at += n) {
+        n = at < head ? half : unit;
+        unsigned char *place = packed + at * KVASS_PACK_ROWS + (size_t)row * n;
+        memcpy(pack ? place : plain + at, pack ? plain + at : place, n);
+    }
+}
+
+void kvass_pack_rows(kvass_dtype dtype, void *rows, size_t row_bytes, int32_t n_rows, void *scratch)
+{
+    size_t block_bytes = (size_t)kvass_dtype_get(dtype)->block_bytes;
+    size_t n_blocks = row_bytes / block_bytes;
+    unsigned char *group = rows;
+    for (int32_t r = 0; r + KVASS_PACK_ROWS <= n_rows; r += KVASS_PACK_ROWS) {
+        memcpy(scratch, group, KVASS_PACK_ROWS * row_bytes);
+        for (int32_t i = 0; i < KVASS_PACK_ROWS; i++) {
+            unsigned char *row = (unsigned char *)scratch + (size_t)i * row_bytes;
+            for (size_t b = 0; b < n_blocks; b++) {
+                copy_block(dtype, i, row + b * block_bytes,
+                           group + b * block_bytes * KVASS_PACK_ROWS, true);
+            }
+        }
+        group += KVASS_PACK_ROWS * row_bytes;
+    }
+}
+
+const void *kvass_weight_block(const kvass_weight *w, int32_t row, int32_t i, void *out)
+{
+    size_t at = (size_t)i * (size_t)kvass_dtype_get(w->dtype)->block_bytes;
+    unsigned char *data = (unsigned char *)(uintptr_t)w->data;
+    if (row >= kvass_packed_end(w)) {
+        return data + (size_t)row * w->row_bytes + at;
+    }
+    int32_t in_group = row % KVASS_PACK_ROWS;
+    unsigned char *group = data + (size_t)(row - in_group) * w->row_bytes;
+    copy_block(w->dtype, in_group, out, group + at * KVASS_PACK_ROWS, false);
+    return out;
+}
