@@ -134,8 +134,9 @@ static int choose_depths(bench_args *args, const kvass_model_info *info)
         deepest = args->depths[d] > deepest ? args->depths[d] : deepest;
     }
     if (deepest + args->n_gen > limit) {
-        cli_say("depth %d and %d tokens more exceed the available context size of %d tokens",
-                (int)deepest, (int)args->n_gen, (int)limit);
+        cli_say("depth %d and %d tokens more exceed the available context size of %d tokens "
+                "(-c %d makes room, where the network's positions go that far)",
+                (int)deepest, (int)args->n_gen, (int)limit, (int)deepest + (int)args->n_gen);
         return CLI_NO_ROOM;
     }
     *n_ctx = deepest + args->n_gen;

@@ -346,48 +346,6 @@ static int prepare(job *j)
     return code;
 }
 
-/* The lines of j->file that --ctx and --policies name; all, when neither was given. */
-static json_t *chosen(const tradeoff_args *args, const json_t *lines)
-{
-    json_t *some = json_array();
-    for (size_t i = 0; some && i < json_array_size(lines); i++) {
-        json_t *line = json_array_get(lines, i);
-        const char *cache = json_string_value(json_object_get(line, "cache"));
-        json_int_t n_ctx = json_integer_value(json_object_get(line, "n_ctx"));
-        bool wanted = args->n_lengths == 0;
-        for (int l = 0; l < args->n_lengths; l++) {
-            wanted = wanted || n_ctx == args->lengths[l];
-        }
-        bool named = args->n_caches == 0 || !cache;
-        for (int c = 0; c < args->n_caches; c++) {
-            named = named || strcmp(cache, args->caches[c].name) == 0;
-        }
-        if (wanted && named) {
-            (void)json_array_append(some, line);
-        }
-    }
-    return some;
-}
-
-static int print_runs(const tradeoff_args *args, const json_t *lines)
-{
-    json_t *some = args->n_from > 0 ? chosen(args, lines) : json_incref((json_t *)lines);
-    json_t *merged = tradeoff_merge(some);
-    int code;
-    if (merged && json_array_size(merged) == 0) {
-        cli_say("no run of that length and cache");
-        code = CLI_USAGE;
-    } else if (merged) {
-        code = tradeoff_print(merged, args->format);
-    } else {
-        cli_say("out of memory for the table");
-        code = CLI_NO_ROOM;
-    }
-    json_decref(merged);
-    json_decref(some);
-    return code;
-}
-
 static int print_from(const tradeoff_args *args)
 {
     json_t *lines = json_array();
@@ -395,7 +353,7 @@ static int print_from(const tradeoff_args *args)
     for (int i = 0; i < args->n_from && code == CLI_OK; i++) {
         code = tradeoff_file_read(args->from[i], lines);
     }
-    code = code == CLI_OK ? print_runs(args, lines) : code;
+    code = code == CLI_OK ? tradeoff_print(args, lines) : code;
     json_decref(lines);
     return code;
 }
@@ -415,7 +373,7 @@ static int measure(tradeoff_args *args)
         code = run_all(&j);
     }
     if (code == CLI_OK) {
-        code = print_runs(args, j.file.lines);
+        code = tradeoff_print(args, j.file.lines);
     }
     tradeoff_oracle_close(&j.oracle);
     tradeoff_file_close(&j.file);

@@ -149,7 +149,8 @@ const json_t *tradeoff_file_find(const tradeoff_file *file, int32_t n_ctx, const
 
 /* The lines with one for all trials of a run, in order of appearance; NULL: out of memory. */
 json_t *tradeoff_merge(const json_t *lines);
-/* Print merged lines. Returns an exit code. */
-int tradeoff_print(const json_t *merged, tradeoff_format format);
+/* Print lines, merged: with --from those that --ctx and --policies name, else all. Returns an exit
+ * code. */
+int tradeoff_print(const tradeoff_args *args, json_t *lines);
 
 #endif

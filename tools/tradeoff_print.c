@@ -127,8 +127,10 @@ static void print_heading(const json_t *line)
         (void)printf(".\n");
         return;
     }
-    (void)printf(", half of them decoded; medians of %lld trials, %lld threads, ",
-                 (long long)int_of(line, "trials"), (long long)int_of(line, "threads"));
+    int64_t n_trials = int_of(line, "trials"), n_threads = int_of(line, "threads");
+    (void)printf(", half of them decoded; medians of %lld trial%s, %lld thread%s, ",
+                 (long long)n_trials, n_trials == 1 ? "" : "s", (long long)n_threads,
+                 n_threads == 1 ? "" : "s");
     print_text(text_of(line, "isa"));
     (void)printf(", ");
     print_text(text_of(line, "cpu"));
@@ -263,7 +265,7 @@ static void print_csv(const json_t *lines)
     }
 }
 
-int tradeoff_print(const json_t *merged, tradeoff_format format)
+static int print_lines(const json_t *merged, tradeoff_format format)
 {
     int code = CLI_OK;
     switch (format) {
@@ -280,4 +282,48 @@ int tradeoff_print(const json_t *merged, tradeoff_format format)
         break;
     }
     return code != CLI_OK ? code : cli_finish_output();
+}
+
+/* ---- which ---------------------------------------------------------------------------------- */
+
+/* The lines that --ctx and --policies name; all, when neither was given. */
+static json_t *chosen(const tradeoff_args *args, const json_t *lines)
+{
+    json_t *some = json_array();
+    for (size_t i = 0; some && i < json_array_size(lines); i++) {
+        json_t *line = json_array_get(lines, i);
+        const char *cache = json_string_value(json_object_get(line, "cache"));
+        json_int_t n_ctx = json_integer_value(json_object_get(line, "n_ctx"));
+        bool wanted = args->n_lengths == 0;
+        for (int l = 0; l < args->n_lengths; l++) {
+            wanted = wanted || n_ctx == args->lengths[l];
+        }
+        bool named = args->n_caches == 0 || !cache;
+        for (int c = 0; c < args->n_caches; c++) {
+            named = named || strcmp(cache, args->caches[c].name) == 0;
+        }
+        if (wanted && named) {
+            (void)json_array_append(some, line);
+        }
+    }
+    return some;
+}
+
+int tradeoff_print(const tradeoff_args *args, json_t *lines)
+{
+    json_t *some = args->n_from > 0 ? chosen(args, lines) : json_incref(lines);
+    json_t *merged = tradeoff_merge(some);
+    int code;
+    if (merged && json_array_size(merged) == 0) {
+        cli_say("no run of that length and cache");
+        code = CLI_USAGE;
+    } else if (merged) {
+        code = print_lines(merged, args->format);
+    } else {
+        cli_say("out of memory for the table");
+        code = CLI_NO_ROOM;
+    }
+    json_decref(merged);
+    json_decref(some);
+    return code;
 }

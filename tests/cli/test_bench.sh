@@ -57,4 +57,18 @@ expect 2 "${k[@]}" --reps 0
 says "--reps"
 expect 4 "${k[@]}" --depth 100K
 says "exceed the available context size"
+
+# the curve of one step with and without a cache, beyond the trained context, too
+k[6]=1
+expect 0 "${k[@]}" --mode cached,uncached --depth 0-256*4 -c 257 --reps 1 -o jsonl
+python3 - "$out" <<'PYTHON' || fail "curve: $(cat "$out")"
+import json, sys
+rows = [json.loads(line) for line in open(sys.argv[1])]
+assert [(r["n_ctx_before"], r["mode"]) for r in rows] == [
+    (n, m) for n in (0, 1, 4, 16, 64, 256) for m in ("cached", "uncached")]
+assert all(r["kind"] == "bench" and len(r["model_fingerprint"]) == 16 for r in rows)
+assert all(r["kv_bytes"] == 0 for r in rows if r["mode"] == "uncached")
+held = [r["kv_bytes"] for r in rows if r["mode"] == "cached"]
+assert held == sorted(held) and held[-1] > held[0] > 0
+PYTHON
 finish
