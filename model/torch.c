@@ -41,7 +41,7 @@ static kvass_status find_pickle(kvass_torch *t, int32_t *entry, kvass_error *err
     }
     return kvass_fail(err, KVASS_UNSUPPORTED, "CHECKPOINT_KIND",
                       "%s: expected a PyTorch file, found a zip archive without data.pkl",
-                      t->ckpt->path);
+                      t->ckpt->file_paths[0]);
 }
 
 /* PyTorch says in an entry of its own which byte comes first; older versions do not. */
@@ -58,7 +58,8 @@ static kvass_status check_byte_order(kvass_torch *t, kvass_error *err)
     kvass_status status = kvass_zip_slurp(t->zip, entry, 64, &text, &n, err);
     if (status == KVASS_OK && (n != 6 || memcmp(text, "little", 6) != 0)) {
         status = kvass_fail(err, KVASS_UNSUPPORTED, "BYTE_ORDER",
-                            "%s: byte order \"%.16s\", expected \"little\"", t->ckpt->path, text);
+                            "%s: byte order \"%.16s\", expected \"little\"", t->ckpt->file_paths[0],
+                            text);
     }
     free(text);
     return status;
@@ -72,7 +73,7 @@ static kvass_status find_state(kvass_torch *t, kvass_pickle_node *arguments, kva
     kvass_pickle_node root = kvass_pickle_root(p), found = 0;
     if (kvass_pickle_get_kind(p, root) != KVASS_PICKLE_DICT) {
         return kvass_fail(err, KVASS_FORMAT, "TENSOR_KIND",
-                          "%s: expected a dictionary of tensors, found %s", t->ckpt->path,
+                          "%s: expected a dictionary of tensors, found %s", t->ckpt->file_paths[0],
                           kvass_pickle_kind_name(p, root));
     }
     t->state = root;
@@ -100,7 +101,7 @@ static kvass_status add_tensors(kvass_torch *t, kvass_error *err)
         if (!key || n == 0 || n >= MAX_NAME_BYTES || memchr(key, '\0', n)) {
             return kvass_fail(err, KVASS_FORMAT, "TENSOR_NAME",
                               "%s: expected tensors by names of 1 .. %d bytes, found %s",
-                              t->ckpt->path, MAX_NAME_BYTES - 1,
+                              t->ckpt->file_paths[0], MAX_NAME_BYTES - 1,
                               kvass_pickle_kind_name(p, kvass_pickle_key(p, i)));
         }
         size_t skip = n > sizeof wrapper && memcmp(key, wrapper, sizeof wrapper - 1) == 0
@@ -130,7 +131,8 @@ static kvass_status read_pickle(kvass_torch *t, char **text, kvass_error *err)
         status = kvass_zip_slurp(t->zip, entry, MAX_PICKLE_BYTES, text, &n, err);
     }
     if (status == KVASS_OK) {
-        status = kvass_pickle_read(&t->pickle, *text, n, kvass_torch_functions, t->ckpt->path, err);
+        status = kvass_pickle_read(&t->pickle, *text, n, kvass_torch_functions,
+                                   t->ckpt->file_paths[0], err);
     }
     if (status == KVASS_OK) {
         status = find_state(t, &arguments, err);

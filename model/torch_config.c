@@ -12,8 +12,8 @@ static kvass_status fail_argument(const kvass_torch *t, const char *key, kvass_p
                                   kvass_error *err)
 {
     return kvass_fail(err, found ? KVASS_FORMAT : KVASS_FORMAT, "CONFIG_TYPE",
-                      "%s: model_args: \"%s\": expected a whole number, found %s", t->ckpt->path,
-                      key, kvass_pickle_kind_name(t->pickle, found));
+                      "%s: model_args: \"%s\": expected a whole number, found %s",
+                      t->ckpt->file_paths[0], key, kvass_pickle_kind_name(t->pickle, found));
 }
 
 /* config[as] from arguments[key]; `otherwise` >= 0 when it is absent or None. */
@@ -46,7 +46,7 @@ static kvass_status nanogpt_config(kvass_torch *t, kvass_pickle_node arguments, 
     if (status == KVASS_OK && found && !kvass_pickle_bool(t->pickle, found, &bias)) {
         return kvass_fail(err, KVASS_FORMAT, "CONFIG_TYPE",
                           "%s: model_args: \"bias\": expected a truth value, found %s",
-                          t->ckpt->path, kvass_pickle_kind_name(t->pickle, found));
+                          t->ckpt->file_paths[0], kvass_pickle_kind_name(t->pickle, found));
     }
     if (status == KVASS_OK && !(kvass_json_set_string(t->ckpt->config, "model_type", "nanogpt") &&
                                 kvass_json_set_bool(t->ckpt->config, "bias", bias))) {
@@ -190,5 +190,5 @@ kvass_status kvass_torch_make_config(kvass_torch *t, kvass_pickle_node arguments
     return kvass_fail(err, KVASS_UNSUPPORTED, "FAMILY",
                       "%s: model_args: expected nanoGPT's (with \"n_embd\") or llama2.c's (with "
                       "\"dim\")",
-                      ckpt->path);
+                      ckpt->file_paths[0]);
 }

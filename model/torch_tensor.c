@@ -59,8 +59,8 @@ typedef struct view {
 static kvass_status fail_tensor(const kvass_torch *t, const view *v, const char *rule,
                                 const char *what, kvass_error *err)
 {
-    return kvass_fail(err, KVASS_FORMAT, rule, "%s: tensor \"%.128s\": %s", t->ckpt->path, v->name,
-                      what);
+    return kvass_fail(err, KVASS_FORMAT, rule, "%s: tensor \"%.128s\": %s", t->ckpt->file_paths[0],
+                      v->name, what);
 }
 
 /* ---- reading the pickle ---------------------------------------------------------------------- */
@@ -90,7 +90,7 @@ static kvass_status read_storage(kvass_torch *t, view *v, kvass_pickle_node node
     if (entry < 0) {
         return kvass_fail(err, KVASS_FORMAT, "STORAGE",
                           "%s: tensor \"%.128s\": its data is \"%.200s\", which the archive lacks",
-                          t->ckpt->path, v->name, name);
+                          t->ckpt->file_paths[0], v->name, name);
     }
     kvass_status status = kvass_zip_place(t->zip, entry, &v->storage_at, &size, err);
     uint64_t expected;
@@ -98,10 +98,11 @@ static kvass_status read_storage(kvass_torch *t, view *v, kvass_pickle_node node
         (v->n_storage < 0 ||
          __builtin_mul_overflow((uint64_t)v->n_storage, v->n_element, &expected) ||
          expected != size)) {
-        status = kvass_fail(err, KVASS_FORMAT, "STORAGE",
-                            "%s: tensor \"%.128s\": its storage has %" PRId64
-                            " elements of %u bytes, but \"%.128s\" has %" PRIu64 " bytes",
-                            t->ckpt->path, v->name, v->n_storage, v->n_element, name, size);
+        status =
+            kvass_fail(err, KVASS_FORMAT, "STORAGE",
+                       "%s: tensor \"%.128s\": its storage has %" PRId64
+                       " elements of %u bytes, but \"%.128s\" has %" PRIu64 " bytes",
+                       t->ckpt->file_paths[0], v->name, v->n_storage, v->n_element, name, size);
     }
     return status;
 }
@@ -148,8 +149,8 @@ static kvass_status read_view(kvass_torch *t, view *v, kvass_pickle_node value, 
     if (kvass_pickle_get_kind(p, value) != KVASS_PICKLE_CALL ||
         !kvass_pickle_is(p, value, rebuild_tensor)) {
         return kvass_fail(err, KVASS_FORMAT, "TENSOR_KIND",
-                          "%s: \"%.128s\": expected a tensor, found %s", t->ckpt->path, v->name,
-                          kvass_pickle_kind_name(p, value));
+                          "%s: \"%.128s\": expected a tensor, found %s", t->ckpt->file_paths[0],
+                          v->name, kvass_pickle_kind_name(p, value));
     }
     if (!kvass_pickle_int(p, kvass_pickle_at(p, value, 1), &v->first)) {
         return fail_tensor(t, v, "SHAPE", "expected the place of its first element", err);
@@ -180,7 +181,8 @@ static kvass_status write_all(kvass_torch *t, const char *bytes, size_t n, kvass
         ssize_t done = write(t->gathered, bytes, n);
         if (done <= 0) {
             return kvass_fail(err, KVASS_IO, "FILE_WRITE",
-                              "%s: no room in memory for a transposed tensor", t->ckpt->path);
+                              "%s: no room in memory for a transposed tensor",
+                              t->ckpt->file_paths[0]);
         }
         bytes += done;
         n -= (size_t)done;
@@ -224,13 +226,14 @@ static kvass_status gather(kvass_torch *t, view *v, kvass_error *err)
     if (v->n_elements > v->n_storage - v->first) { /* more elements than there are: a bomb */
         return kvass_fail(err, KVASS_UNSUPPORTED, "TENSOR_STRIDES",
                           "%s: tensor \"%.128s\": elements that lie in one place are not supported",
-                          t->ckpt->path, v->name);
+                          t->ckpt->file_paths[0], v->name);
     }
     if (t->gathered < 0) {
         t->gathered = memfd_create("kvass", MFD_CLOEXEC);
         if (t->gathered < 0) {
             return kvass_fail(err, KVASS_IO, "FILE_OPEN",
-                              "%s: no file in memory for a transposed tensor", t->ckpt->path);
+                              "%s: no file in memory for a transposed tensor",
+                              t->ckpt->file_paths[0]);
         }
     }
     size_t n_bytes = (size_t)(v->n_storage - v->first) * v->n_element;

@@ -3,6 +3,7 @@
  */
 #include "tokenizer/build.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,9 +72,12 @@ static kvass_status entry_id(const tok_build *b, const walk *w, int64_t *id, kva
     if (kvass_json_as_int(w->value, id) && *id >= 0 && *id < KVASS_MAX_VOCAB) {
         return KVASS_OK;
     }
-    return kvass_fail(err, KVASS_FORMAT, "VOCAB_ID",
-                      "%s: vocab[\"%.100s\"]: expected an id in 0 .. %d, found %s %lld", b->path,
-                      w->text, KVASS_MAX_VOCAB - 1, kvass_json_kind_name(w->value), (long long)*id);
+    char found[32];
+    (void)snprintf(found, sizeof found, "%lld", (long long)*id);
+    bool is_int = kvass_json_get_kind(w->value) == KVASS_JSON_INT;
+    return kvass_fail(
+        err, KVASS_FORMAT, "VOCAB_ID", "%s: vocab[\"%.100s\"]: expected an id in 0 .. %d, found %s",
+        b->path, w->text, KVASS_MAX_VOCAB - 1, is_int ? found : kvass_json_kind_name(w->value));
 }
 
 /* Check all ids; *n_vocab is the highest + 1, *n_bytes what the pieces take. */
@@ -95,10 +99,12 @@ static kvass_status measure(const tok_build *b, const kvass_json *vocab, const t
     for (size_t i = 0; i < n_entries; i++) {
         const char *content = NULL;
         size_t n = 0;
-        kvass_status status =
-            kvass_key_string(entries[i].fields, "content", &content, &n, b->path, err);
-        if (status != KVASS_OK) {
-            return status;
+        content = kvass_json_as_string(kvass_json_get(entries[i].fields, "content"), &n);
+        if (!content) {
+            return kvass_fail(err, KVASS_FORMAT, "ADDED_TOKEN",
+                              "%s: added token %zu: \"content\": expected a string, found %s",
+                              b->path, i,
+                              kvass_json_kind_name(kvass_json_get(entries[i].fields, "content")));
         }
         if (entries[i].id < 0 || entries[i].id >= KVASS_MAX_VOCAB || n == 0 ||
             n > ADDED_MAX_BYTES) {
@@ -387,7 +393,8 @@ kvass_status kvass_build_merge_line(tok_build *b, tok_bpe *bpe, size_t i, const 
     size_t n_right = space ? n - n_left - 1 : 0;
     if (n_left == 0 || n_right == 0 || memchr(space + 1, ' ', n_right)) {
         return kvass_fail(err, KVASS_FORMAT, "MERGE_FORMAT",
-                          "%s: merges[%zu]: expected two tokens parted by a space", b->path, i);
+                          "%s: merges[%zu]: expected two tokens parted by a space, found \"%.*s\"",
+                          b->path, i, (int)(n < 100 ? n : 100), text);
     }
     return kvass_build_merge(b, bpe, i, text, n_left, space + 1, n_right, err);
 }

@@ -57,10 +57,17 @@ static bool is_bare_map(const tok_source *source)
     return ok;
 }
 
+/* A map in the document; a number is the id of a token that is called so. */
+static bool has_map(const tok_source *source, const char *key)
+{
+    const kvass_json *value = kvass_json_get(source->json, key);
+    return value && kvass_json_get_kind(value) != KVASS_JSON_INT;
+}
+
 static bool fits(const tok_source *source)
 {
-    return is_pickle(source) || kvass_json_get(source->json, "stoi") ||
-           kvass_json_get(source->json, "itos") || is_bare_map(source);
+    return is_pickle(source) || has_map(source, "stoi") || has_map(source, "itos") ||
+           is_bare_map(source);
 }
 
 /* ---- collecting ------------------------------------------------------------------------------ */

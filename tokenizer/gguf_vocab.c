@@ -40,7 +40,7 @@ static kvass_status take_list(const reading *r, const char *key, kvass_gguf_kind
     char found[64];
     const kvass_gguf_value *v = kvass_gguf_find(r->g, key);
     if (v && (!v->is_array || v->kind != kind || (n > 0 && v->n != n))) {
-        const char *expected = kind == KVASS_GGUF_STRING ? "strings"
+        const char *expected = kind == KVASS_GGUF_STRING ? "strings,"
                                : kind == KVASS_GGUF_F32  ? "f32, one for each token,"
                                                          : "i32, one for each token,";
         return kvass_fail(r->err, KVASS_FORMAT, "TOKENIZER_ARRAYS",
@@ -214,8 +214,10 @@ static kvass_status build_bpe(const reading *r, bool *add_bos)
     const kvass_gguf_value *value = kvass_gguf_find(r->g, "tokenizer.ggml.pre");
     const char *name = kvass_gguf_as_string(r->g, value, &n_name);
     if (!r->merges) {
-        return kvass_fail(r->err, KVASS_FORMAT, "TOKENIZER_ARRAYS",
-                          "%s: \"tokenizer.ggml.merges\": found no such key", r->source->path);
+        return kvass_fail(
+            r->err, KVASS_FORMAT, "TOKENIZER_ARRAYS",
+            "%s: \"tokenizer.ggml.merges\": expected an array of strings, found no such key",
+            r->source->path);
     }
     kvass_status status = kvass_gguf_pre_apply(r->tok, name ? name : "default", name ? n_name : 7,
                                                r->source->path, &pre, r->err);
@@ -281,8 +283,10 @@ static kvass_status build_spm(const reading *r)
     bool space = true;
     tok_spm *spm = NULL;
     if (!r->scores) {
-        return kvass_fail(r->err, KVASS_FORMAT, "TOKENIZER_ARRAYS",
-                          "%s: \"tokenizer.ggml.scores\": found no such key", r->source->path);
+        return kvass_fail(
+            r->err, KVASS_FORMAT, "TOKENIZER_ARRAYS",
+            "%s: \"tokenizer.ggml.scores\": expected an array of f32, found no such key",
+            r->source->path);
     }
     (void)kvass_gguf_as_bool(r->g, kvass_gguf_find(r->g, "tokenizer.ggml.add_space_prefix"), 0,
                              &space);

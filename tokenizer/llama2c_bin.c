@@ -241,6 +241,11 @@ static kvass_status read_bytes(kvass_tokenizer *tok, const tok_source *source, k
 {
     int32_t longest = 0, n_tokens;
     size_t n_bytes;
+    if (kvass_reader_left(&r) < sizeof longest) {
+        return kvass_fail(err, KVASS_FORMAT, "TOKENIZER_TRUNCATED",
+                          "%s: expected a llama2.c tokenizer.bin, found a file of %zu bytes",
+                          source->path, kvass_reader_left(&r));
+    }
     if (!kvass_reader_i32(&r, &longest) || longest < 1 || longest > MAX_PIECE_BYTES) {
         return kvass_fail(err, KVASS_FORMAT, "TOKENIZER_HEADER",
                           "%s: expected the length of the longest token, 1 .. %d, found %d%s",

@@ -222,7 +222,7 @@ kvass_status kvass_model_find(const kvass_json *model, const char *path, tok_bui
     } kinds[] = {{"BPE", build_bpe}, {"Unigram", build_unigram}, {"WordLevel", build_wordlevel}};
     const kvass_json *type = kvass_json_get(model, "type");
     const char *name = kvass_json_as_string(type, NULL);
-    if (!name && kvass_json_get(model, "merges")) {
+    if (!type && kvass_json_get(model, "merges")) {
         name = "BPE"; /* older files do not say so */
     }
     *build = NULL;

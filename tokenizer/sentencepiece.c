@@ -4,6 +4,7 @@
  */
 #include "tokenizer/sentencepiece.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -234,7 +235,8 @@ static kvass_status add_bpe(build *b, kvass_error *err)
     return b->n_keys > 0 ? kvass_trie_open(&m->whole, b->keys, b->n_keys, err) : KVASS_OK;
 }
 
-/* User-defined pieces always win: longer ones by more than all scores could make up. */
+/* A user-defined piece scores as the best of the others does, or 0 where that is lower: as in the
+ * library, whose sums are in single precision. */
 static kvass_status add_unigram(build *b, kvass_error *err)
 {
     size_t n = b->spm->n_pieces;
@@ -244,15 +246,15 @@ static kvass_status add_unigram(build *b, kvass_error *err)
     }
     for (size_t id = 0; id < n; id++) {
         const tok_spm_piece *p = &b->spm->pieces[id];
-        scores[id] = p->type == TOK_PIECE_USER_DEFINED
-                         ? (double)((float)p->n_bytes * b->highest) - 0.1
-                         : (double)p->score;
+        scores[id] = p->type == TOK_PIECE_USER_DEFINED ? (double)((float)p->n_bytes * b->highest)
+                                                       : (double)p->score;
     }
     tok_unigram *m;
     list_keys(b, TOK_PIECE_NORMAL, TOK_PIECE_USER_DEFINED);
     kvass_status status = kvass_unigram_open(b->tok, b->keys, b->n_keys, scores, &m, err);
     if (status == KVASS_OK) {
         m->unk = b->unk;
+        m->single = true;
         m->unk_score = (double)(b->lowest - (float)UNKNOWN_PENALTY);
         m->by_words = m->by_words && b->by_words;
         memcpy(m->byte_ids, b->byte_ids, sizeof m->byte_ids);
@@ -293,7 +295,7 @@ kvass_status kvass_spm_build(kvass_tokenizer *tok, const tok_spm_file *spm, kvas
 {
     build b = {.tok = tok, .spm = spm, .unk = -1, .by_words = true};
     b.lowest = INFINITY;
-    b.highest = -INFINITY;
+    b.highest = FLT_MIN; /* none below it, as in the library */
     memset(b.byte_ids, 0xff, sizeof b.byte_ids);
     size_t n_bytes;
     kvass_status status = check_pieces(&b, &n_bytes, err);

@@ -233,9 +233,15 @@ static kvass_status read_file(kvass_tokenizer *tok, const tok_source *source, kv
     return status == KVASS_OK ? apply_config(tok, source->path, err) : status;
 }
 
-/* It begins with a piece that begins with its text. */
+/* It begins with a piece that begins with its text; or it has no other format's beginning, and the
+ * name that such files have. */
 static bool fits(const tok_source *source)
 {
+    size_t n_path = strlen(source->path);
+    bool named = n_path > 6 && strcmp(source->path + n_path - 6, ".model") == 0;
+    if (named && source->n_head > 0 && (source->head[0] == 0x0a || source->head[0] == 0x12)) {
+        return true;
+    }
     kvass_reader r = {source->head, source->n_head, 0};
     const unsigned char *tag = kvass_reader_take(&r, 1);
     uint64_t n_piece, n_text;

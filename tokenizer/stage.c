@@ -59,6 +59,9 @@ kvass_status kvass_stage_each(const tok_stage *st, const kvass_json *json, tok_i
     if (kind == KVASS_JSON_ABSENT || kind == KVASS_JSON_NULL) {
         return KVASS_OK;
     }
+    if (kind != KVASS_JSON_OBJECT) {
+        return kvass_key_fail_type(json, st->what, "an object", st->path, err);
+    }
     const char *type = "";
     size_t n;
     kvass_status status = kvass_key_string(json, "type", &type, &n, st->path, err);
@@ -72,7 +75,9 @@ kvass_status kvass_stage_each(const tok_stage *st, const kvass_json *json, tok_i
     for (size_t i = 0; status == KVASS_OK && i < kvass_json_size(list); i++) {
         const kvass_json *one = kvass_json_at(list, i);
         status = kvass_key_string(one, "type", &type, &n, st->path, err);
-        if (status == KVASS_OK) {
+        if (status == KVASS_OK && strcmp(type, "Sequence") == 0) {
+            status = kvass_stage_refuse(st, "Sequence in a Sequence", err);
+        } else if (status == KVASS_OK) {
             status = item(st, one, type, err);
         }
     }

@@ -63,12 +63,14 @@ static kvass_status list_added(const kvass_json *list, const char *path, tok_ent
 static kvass_status check_spelling(const tok_build *b, bool byte_level, bool fallback,
                                    kvass_error *err)
 {
+    static const char *const said[] = {"no", "yes"};
     if (byte_level != b->decoding.byte_level || fallback != b->decoding.byte_fallback) {
-        return kvass_fail(err, KVASS_UNSUPPORTED, "DECODER",
-                          "%s: the decoder does not undo what the pre-tokenizer and the model do "
-                          "(byte level: %d and %d, byte fallback: %d and %d)",
-                          b->path, b->decoding.byte_level, byte_level, b->decoding.byte_fallback,
-                          fallback);
+        return kvass_fail(
+            err, KVASS_UNSUPPORTED, "DECODER",
+            "%s: the decoder does not undo what the pre-tokenizer and the model do "
+            "(byte level: decoded %s, encoded %s; byte fallback: decoded %s, encoded %s)",
+            b->path, said[b->decoding.byte_level], said[byte_level],
+            said[b->decoding.byte_fallback], said[fallback]);
     }
     return KVASS_OK;
 }

@@ -28,8 +28,9 @@ static void close_unigram(void *self)
     }
 }
 
-static void offer(way *to, double score, int32_t id, uint32_t n_bytes)
+static void offer(const tok_unigram *m, way *to, double score, int32_t id, uint32_t n_bytes)
 {
+    score = m->single ? (double)(float)score : score;
     if (to->n_bytes == 0 || score > to->score) {
         *to = (way){score, id, n_bytes};
     }
@@ -56,12 +57,12 @@ static void find_ways(const tok_unigram *m, const char *s, size_t n, way *best)
             int32_t id = m->pieces.values[node];
             if (id >= 0) {
                 uint32_t n_piece = (uint32_t)(i + 1 - at);
-                offer(&best[i + 1], m->scores[id] + best[at].score, id, n_piece);
+                offer(m, &best[i + 1], m->scores[id] + best[at].score, id, n_piece);
                 has_single = has_single || n_piece == size;
             }
         }
         if (!has_single) {
-            offer(&best[at + size], m->unk_score + best[at].score, m->unk, (uint32_t)size);
+            offer(m, &best[at + size], m->unk_score + best[at].score, m->unk, (uint32_t)size);
         }
     }
 }

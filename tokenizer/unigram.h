@@ -1,6 +1,6 @@
 /* unigram.h - the model that takes the likeliest way to cut a word into pieces (Viterbi).
- * Scores are added in double precision from the left, as the libraries we follow do: near-ties
- * depend on it.
+ * Scores are added from the left and kept in double or in single precision, as the library does
+ * whose files they are: near-ties depend on it.
  */
 #ifndef KVASS_TOKENIZER_UNIGRAM_H
 #define KVASS_TOKENIZER_UNIGRAM_H
@@ -16,6 +16,7 @@ typedef struct tok_unigram {
     double unk_score;      /* of a character that no piece begins with alone */
     int32_t unk;           /* -1: none */
     int32_t byte_ids[256]; /* the piece of each byte, or -1: what an unknown character becomes */
+    bool single;   /* the score of a way is kept in single precision */
     bool by_words; /* no piece reaches over a WORD_MARK: cut there, and little memory is needed */
 } tok_unigram;
 

@@ -63,6 +63,12 @@ kvass_status kvass_json_open(kvass_json **root, const char *path, size_t max_byt
         return status;
     }
     status = kvass_json_parse(root, text, n_bytes, path, err);
+    const char *looks = kvass_file_looks_like((const unsigned char *)text, n_bytes);
+    if (status == KVASS_FORMAT && strcmp(looks, "JSON text") != 0 &&
+        strcmp(looks, KVASS_LOOKS_UNKNOWN) != 0) {
+        status = kvass_fail(err, KVASS_FORMAT, "JSON_SYNTAX", "%s: expected JSON text, found %s",
+                            path, looks);
+    }
     free(text);
     return status;
 }

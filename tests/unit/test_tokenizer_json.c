@@ -219,7 +219,7 @@ static void test_added(void **state)
     (void)state;
     const refusal cases[] = {
         {{.added = "{\"id\":7,\"content\":\"\"}"}, KVASS_FORMAT, "ADDED_TOKEN", "added token 0"},
-        {{.added = "{\"id\":7}"}, KVASS_FORMAT, "KEY_TYPE", "\"content\": expected a string"},
+        {{.added = "{\"id\":7}"}, KVASS_FORMAT, "ADDED_TOKEN", "\"content\": expected a string"},
         {{.added = "{\"content\":\"<s>\"}"}, KVASS_FORMAT, "ADDED_TOKEN", "\"id\": expected"},
         {{.added = "{\"id\":-1,\"content\":\"<s>\"}"}, KVASS_FORMAT, "ADDED_TOKEN", "id -1"},
         {{.added = "{\"id\":2097152,\"content\":\"<s>\"}"}, KVASS_FORMAT, "ADDED_TOKEN", "2097152"},
@@ -309,7 +309,10 @@ static void test_normalizers(void **state)
          KVASS_FORMAT,
          "KEY_TYPE",
          "\"type\": expected a string, found absent"},
-        {{.normalizer = "\"NFC\""}, KVASS_FORMAT, "KEY_TYPE", "type"},
+        {{.normalizer = "\"NFC\""},
+         KVASS_FORMAT,
+         "KEY_TYPE",
+         "\"normalizer\": expected an object, found a string"},
     };
     REFUSE(cases);
 }

@@ -127,7 +127,7 @@ static void test_refused(void **state)
     bin b = {.n = 0};
     refuse(&b, 0, KVASS_UNSUPPORTED, "TOKENIZER_KIND", "an empty file");
     b.n = 3;
-    refuse(&b, 0, KVASS_FORMAT, "TOKENIZER_HEADER", "longest token");
+    refuse(&b, 0, KVASS_FORMAT, "TOKENIZER_TRUNCATED", "found a file of 3 bytes");
     b.n = 0;
     put_i32(&b, 0);
     refuse(&b, 0, KVASS_FORMAT, "TOKENIZER_HEADER", "found 0");

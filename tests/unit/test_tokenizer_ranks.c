@@ -314,7 +314,7 @@ static void characters_refused(void **state)
         {"{\"stoi\":{\"a\":0.5}}", "CHARACTER_MAP", "\"stoi\": expected whole numbers, found a"},
         {"{\"stoi\":[]}", "CHARACTER_MAP", "\"stoi\": expected an object"},
         {"{\"stoi\":{}}", "CHARACTER_MAP", "with characters in it"},
-        {"{\"itos\":3}", "CHARACTER_MAP", "\"itos\": expected an object or an array"},
+        {"{\"itos\":\"x\"}", "CHARACTER_MAP", "\"itos\": expected an object or an array"},
         {"{\"itos\":{\"x\":\"a\"}}", "CHARACTER_MAP", "\"itos\": expected texts by ids"},
         {"{\"itos\":[1]}", "CHARACTER_MAP", "\"itos\": expected texts by ids"},
     };

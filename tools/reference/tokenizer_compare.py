@@ -1,10 +1,11 @@
 """tokenizer_compare.py - kvass's token ids against `tokenizers`, `sentencepiece` and `tiktoken`.
 
 For each tokenizer and each text: the first megabyte, cut into slices, must give the same ids, and
-the ids the same bytes back. Adds texts of its own: every Unicode character in a few surroundings, a
-long random mixture, and for SentencePiece bytes that are no UTF-8. A tokenizer is a tokenizer.json,
-a SentencePiece .model, a .tiktoken file named as tiktoken names it, or a folder with vocab.json and
-merges.txt (GPT-2's splitting is assumed for the library's side); the text's name is a file.
+the ids the same bytes back. Adds texts of its own: the Unicode characters in a few surroundings,
+samples of code and scripts, a long random mixture, and for SentencePiece bytes that are no UTF-8. A
+tokenizer is a tokenizer.json, a SentencePiece .model, a .tiktoken file named as tiktoken names it, or a
+folder with vocab.json and merges.txt (GPT-2's splitting is assumed for the library's side); the text's
+name is a file.
 
     python3 tools/reference/tokenizer_compare.py build/engine/libkvass.so \
         --tokenizers A/tokenizer.json B/ C.model --texts a.txt b.txt
@@ -14,6 +15,7 @@ import ctypes
 import pathlib
 import random
 import sys
+import unicodedata
 
 import sentencepiece
 import tiktoken
@@ -122,8 +124,46 @@ def reference(path):
     return tokenizer
 
 
-def own_texts(seed):
-    yield "every character", "".join(c + " " + c + "a1" + c for c in CHARACTERS)
+SAMPLES = [
+    "static int f(const char *s) {\n\treturn s[0] == '\\n' ? -1 : 0x1F;\n}\n",
+    "def f(x):\n    return x**2\n", "<p class=\"a\">&amp;</p>\r\n", "{\"k\": [1.5e-3, null]}",
+    "https://example.org/a?b=c#d ", "\U0001F600", "\U0001F468\u200d\U0001F469\u200d\U0001F467",
+    "\U0001F1E9\U0001F1EA", "\u2764\ufe0f", "\U0001F44D\U0001F3FD",
+    "\u4f60\u597d\uff0c\u4e16\u754c\u3002", "\u65e5\u672c\u8a9e\u306e\u30c6\u30ad\u30b9\u30c8",
+    "\ud55c\uad6d\uc5b4 \ubb38\uc7a5", "\u1112\u1161\u11ab",
+    "\u0645\u0631\u062d\u0628\u0627 \u0628\u0627\u0644\u0639\u0627\u0644\u0645",
+    "\u05e9\u05dc\u05d5\u05dd", "\u0928\u092e\u0938\u094d\u0924\u0947", "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35",
+    "\u041f\u0440\u0438\u0432\u0435\u0442, \u043c\u0438\u0440",
+    "\u039a\u03b1\u03bb\u03b7\u03bc\u03ad\u03c1\u03b1", "na\u00efve caf\u00e9",
+    "e\u0301a\u0308o\u0302\u0323", "Z\u0351\u036b\u0343\u036a\u0302a\u0334", "\u00bd \u00b2\u00b3 \u2160\u2161",
+    "\u0661\u0662\u0663", "\ufb01\ufb02 \uff21\uff22\uff11", "\x01\x02\x7f\x85",
+    "\u200b\u200f\u202e\ufeff\u00ad", "\u00a0\u2003\u3000 ", "\n\n\n", "   ", "\t\t ", "\r",
+    "I'm don't we'LL they'VE 's'T", "1234567890 3,141.59 0b1010", "....!!!???---___",
+    "\u201cquoted\u201d \u2014 \u2026", "aaaaaaaaaaaaaaaaaaaaaaaa",
+]
+
+
+def mixed_text(seed, n_chars):
+    """Code, emoji, scripts, combining marks, control characters and words beside each other."""
+    choose = random.Random(seed)
+    parts, n = [], 0
+    while n < n_chars:
+        part = choose.choice(SAMPLES)
+        if choose.random() < 0.3:
+            at = choose.randrange(len(part))
+            part = part[at:at + choose.choice((1, 2, 3, 8))]
+        if choose.random() < 0.4:
+            part += choose.choice((" ", " ", "\n", " the", " a", "word "))
+        parts.append(part)
+        n += len(part)
+    return "".join(parts)
+
+
+def own_texts(seed, every):
+    characters = [c for i, c in enumerate(CHARACTERS)
+                  if every or i % 97 == 0 or unicodedata.category(c) not in ("Cn", "Co")]
+    yield "%d characters" % len(characters), "".join(c + " " + c + "a1" + c for c in characters)
+    yield "samples, seed %d" % seed, mixed_text(seed, 1_000_000)
     choose = random.Random(seed)
     blocks = [range(a, a + 128) for a in range(0, len(CHARACTERS) - 128, 128)]
     blocks = blocks[:400] * 5 + blocks + [[CHARACTERS.index(c) for c in " '\r\n\tsStTdD09\u180e"]] * 2000
@@ -144,14 +184,14 @@ def broken_text(seed):
 
 
 def differing(theirs, ours, part):
-    """What is wrong with one slice, or None."""
+    """What is wrong with one slice, or None, and the number of ids."""
     data = part if isinstance(part, bytes) else part.encode()
     want, got = theirs.encode(part, add_special_tokens=False).ids, ours.encode(data)
     if want == got:
-        return None
+        return None, len(want)
     at = next((i for i, (a, b) in enumerate(zip(want, got)) if a != b), min(len(want), len(got)))
     return ("DIFFERENT at id %d: %s, expected %s, near %r"
-            % (at, got[at:at + 5], want[at:at + 5], theirs.decode(want[max(0, at - 5):at + 5])))
+            % (at, got[at:at + 5], want[at:at + 5], theirs.decode(want[max(0, at - 5):at + 5]))), 0
 
 
 def round_trip(theirs, ours, part):
@@ -169,13 +209,16 @@ def compare(name, theirs, ours, text, size):
     results, n_ids = set(), 0
     for at in range(0, len(text), size):
         part = text[at:at + size]
-        difference = differing(theirs, ours, part)
+        difference, n = differing(theirs, ours, part)
         if difference:
             print("  %s, slice at %d: %s" % (name, at, difference), flush=True)
             return False
-        n_ids += len(theirs.encode(part, add_special_tokens=False).ids)
-        results.add(round_trip(theirs, ours, part))
-    print("  %s: %d ids the same, %s" % (name, n_ids, ", or ".join(sorted(results))), flush=True)
+        n_ids += n
+        if at // size % 4 == 0:
+            results.add(round_trip(theirs, ours, part))
+    n_bytes = len(text if isinstance(text, bytes) else text.encode())
+    print("  %s: %d bytes, %d ids the same, %s"
+          % (name, n_bytes, n_ids, ", or ".join(sorted(results))), flush=True)
     return "bytes DIFFER" not in results
 
 
@@ -186,9 +229,11 @@ def main():
     parser.add_argument("--texts", nargs="*", type=pathlib.Path, default=[])
     parser.add_argument("--slice", type=int, default=20_000, help="characters encoded at once")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--every", action="store_true",
+                        help="each character that is not assigned, too, not one in 97")
     args = parser.parse_args()
     library = ctypes.CDLL(args.library)
-    texts = list(own_texts(args.seed))
+    texts = list(own_texts(args.seed, args.every))
     for path in args.texts:
         data = path.read_bytes()[:MEGABYTE]
         texts.append((path.name, data.decode("utf-8", "ignore")))
