@@ -66,7 +66,8 @@ extern const struct argp cli_speed_argp;    /* -t --batch --isa --deterministic 
 extern const struct argp cli_sampling_argp; /* --temp --top-k ... --seed */
 extern const struct argp cli_prompt_argp;   /* -p -f and one argument */
 
-/* The sampling that the model's authors advise, where no flag says otherwise. Greedy stays plain. */
+/* The sampling that the authors of the model advise, where no flag says otherwise. Greedy stays
+ * plain. */
 void cli_take_sampling(cli_options *opts, const kvass_model *model);
 
 /* Fill *opts with defaults and the environment's KVASS_THREADS; false after saying what is wrong
