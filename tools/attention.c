@@ -5,6 +5,7 @@
  */
 #include "tools/cli.h"
 #include "tools/help.h"
+#include "tools/report.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -14,7 +15,7 @@
 
 enum { KEY_TOKENS = CLI_KEY_OWN, KEY_LAYERS, KEY_HEADS, KEY_PATH };
 
-#define MOST_WEIGHTS (4 << 20) /* of all maps: their lower triangles */
+#define MOST_WEIGHTS (2 << 20) /* of all maps: their lower triangles */
 #define MOST_CHOSEN  1024      /* layers, or heads, that can be named */
 
 static const char key_letters[KVASS_N_KEYS + 1] = ".mswp-x";
@@ -340,6 +341,29 @@ static int print_document(FILE *file, attention_result *r)
     return CLI_OK;
 }
 
+static int print_page(FILE *file, attention_result *r)
+{
+    char *text = NULL;
+    size_t n = 0;
+    FILE *memory = open_memstream(&text, &n);
+    int code = memory ? print_document(memory, r) : CLI_NO_ROOM;
+    if (!memory || fclose(memory) != 0) {
+        cli_say("out of memory for the page");
+        code = CLI_NO_ROOM;
+    }
+    if (code == CLI_OK) {
+        code = report_one_page("kvass attention", text, n, file);
+    }
+    free(text);
+    return code;
+}
+
+static bool is_page(const char *path)
+{
+    size_t n = path ? strlen(path) : 0;
+    return n > 5 && strcmp(path + n - 5, ".html") == 0;
+}
+
 static int write_document(attention_result *r)
 {
     const char *path = r->args->out_path;
@@ -348,7 +372,7 @@ static int write_document(attention_result *r)
         cli_say("%s: %s", path, strerror(errno));
         return CLI_RUNTIME;
     }
-    int code = print_document(file, r);
+    int code = is_page(path) ? print_page(file, r) : print_document(file, r);
     if (!path) {
         return code != CLI_OK ? code : cli_finish_output();
     }

@@ -187,6 +187,7 @@ static int run_bench(int argc, char **argv)
     kvass_model *model = NULL;
     int code = prepare(&args, &model);
     if (code == CLI_OK) {
+        result.model = model;
         kvass_model_get_info(model, &result.info);
         cli_cpu_name(result.cpu, sizeof result.cpu);
         result.dtype = cli_main_dtype(model);

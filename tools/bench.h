@@ -40,6 +40,7 @@ typedef struct bench_row {
 
 typedef struct bench_result {
     const bench_args *args;
+    const kvass_model *model;
     kvass_model_info info;
     const char *dtype; /* of most of the weights */
     char cpu[128];

@@ -158,12 +158,41 @@ static void print_csv(const bench_result *r)
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
 
+/* The window, 0 = none, of each layer that has keys and values of its own. */
+static json_t *owner_windows(const bench_result *r)
+{
+    const kvass_context_options *opt = &r->args->opts.context;
+    json_t *windows = json_array();
+    kvass_layer_info layer;
+    for (int32_t l = 0; kvass_model_get_layer(r->model, l, &layer, NULL) == KVASS_OK; l++) {
+        bool paired = opt->share == KVASS_SHARE_PAIRS && l % 2 == 1;
+        bool narrower = layer.window == 0 || opt->window < layer.window;
+        if (layer.owner == l && !paired) {
+            bool cut = opt->retain == KVASS_RETAIN_WINDOW && narrower;
+            (void)json_array_append_new(windows, json_integer(cut ? opt->window : layer.window));
+        }
+    }
+    return windows;
+}
+
+/* what the cache's size follows from */
+static json_t *shape_document(const bench_result *r)
+{
+    const kvass_context_options *opt = &r->args->opts.context;
+    int32_t n_sinks = opt->retain == KVASS_RETAIN_WINDOW ? opt->n_sinks : 0;
+    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:I, s:o}", "n_layers", (int)r->info.n_layers,
+                     "n_kv_heads", (int)r->info.n_kv_heads, "head_dim", (int)r->info.head_dim,
+                     "n_meta", (int)r->info.n_meta, "n_pinned", (int)(r->info.n_meta + n_sinks),
+                     "weight_bytes", (json_int_t)r->info.weight_bytes, "owner_windows",
+                     owner_windows(r));
+}
+
 static json_t *run_document(const bench_result *r)
 {
     char fingerprint[17];
     (void)snprintf(fingerprint, sizeof fingerprint, "%016llx",
                    (unsigned long long)r->info.fingerprint);
-    return json_pack(
+    json_t *run = json_pack(
         "{s:i, s:s, s:o, s:s, s:s, s:s, s:s, s:o, s:s, s:i, s:s, s:b, s:o, s:s, s:s, s:I}",
         "schema_version", SCHEMA_VERSION, "kind", "bench", "model",
         cli_json_text(r->info.path, strlen(r->info.path)), "model_fingerprint", fingerprint,
@@ -173,6 +202,13 @@ static json_t *run_document(const bench_result *r)
         (int)r->args->opts.context.deterministic, "load_average", cli_json_real(r->load_average, 2),
         "time_includes", in_the_time, "commit", KVASS_COMMIT, "peak_rss_bytes",
         (json_int_t)cli_peak_bytes());
+    json_t *shape = shape_document(r);
+    if (json_object_update(run, shape) != 0) {
+        json_decref(run);
+        run = NULL;
+    }
+    json_decref(shape);
+    return run;
 }
 
 static json_t *row_document(const bench_row *row)

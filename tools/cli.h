@@ -31,7 +31,7 @@ typedef struct cli_command {
 } cli_command;
 
 extern const cli_command cli_generate, cli_inspect, cli_tokenize, cli_detokenize, cli_logits,
-    cli_eval, cli_bench, cli_attention, cli_tradeoff, cli_convert;
+    cli_eval, cli_bench, cli_attention, cli_tradeoff, cli_report, cli_convert;
 
 /* ---- options -------------------------------------------------------------------------------- */
 

@@ -33,6 +33,7 @@ const char help_kvass[] =
     "  bench       measure cached and uncached decoding side by side\n"
     "  tradeoff    compare caches in bytes, time and quality\n"
     "  attention   what each token gives to each earlier one, and what a cache hides\n"
+    "  report      results of bench, tradeoff, eval and attention as one page\n"
     "  logits      print the raw logits for given token ids\n"
     "  inspect     show what a checkpoint is and what it costs\n"
     "  tokenize    show the tokens of a text\n"
@@ -291,10 +292,10 @@ const char help_attention[] =
     "      --heads LIST     only these query heads (default: all)\n"
     "      --path PATH      prefill: all tokens at once; decode: one after the other\n"
     "                       (default: prefill; decode where pages are chosen)\n"
-    "  -o FILE              write there instead of to standard output\n"
+    "  -o FILE              write there; FILE.html is a page to look at\n"
     "model:\n" MODEL_HELP "cache and speed:\n" CONTEXT_HELP "\n"
     "examples:\n"
-    "  kvass attention \"Once upon a time\" -o story.json\n"
+    "  kvass attention \"Once upon a time\" -o story.html\n"
     "  kvass attention --layers 0,5 --heads 0 --window 16 --sinks 4 -f story.txt\n"
     "  kvass attention --topk-pages 2 -f story.txt --layers 3\n";
 
@@ -316,7 +317,7 @@ const char details_attention[] =
     "  x  evicted  behind the window\n"
     "\n"
     "Keys of letters m, s, w and p have weights that sum to 1, others 0. Together the\n"
-    "maps may have 4 million weights: a long prompt needs --layers and --heads.\n"
+    "maps may have 2 million weights: a long prompt needs --layers and --heads.\n"
     "topk chooses for decoded tokens only, and none in layers with a window of their\n"
     "own.\n";
 
@@ -412,3 +413,30 @@ const char details_convert[] =
     "are replaced one by one.\n"
     "\n"
     "Exit: 0 done, 1 I/O, 2 command line, 3 bad or unsupported model, 130 Ctrl-C.\n";
+
+const char help_report[] =
+    "usage: kvass report [OPTION...] FILE...\n"
+    "\n"
+    "Makes one page of what kvass bench -o json, tradeoff, eval --json and attention\n"
+    "wrote: speed with and without the cache, memory, what each cache costs, where\n"
+    "attention looks. The page needs nothing else and asks for nothing.\n"
+    "\n"
+    "  -o FILE              write there instead of to standard output\n"
+    "      --format FORMAT  html (default); csv or gnuplot: the numbers\n"
+    "\n"
+    "examples:\n"
+    "  kvass bench -o json >bench.json\n"
+    "  kvass attention \"Once upon a time\" -o story.json\n"
+    "  kvass report bench.json story.json -o report.html\n";
+
+const char details_report[] =
+    "A file holds one JSON document or several, one after the other; - is standard\n"
+    "input. What is none of them is refused with its line. Trials of the same run are\n"
+    "shown as their median, least and greatest.\n"
+    "\n"
+    "The page has, as far as there are results: speed on two logarithmic axes and the\n"
+    "ratio; memory by the formula, with sliders, and as measured; bytes, time and\n"
+    "quality of each cache, with those that no other beats joined; attention's maps;\n"
+    "what a window, sinks and meta tokens let a query see; time per token. A table\n"
+    "stands under each. csv and gnuplot have the points of speed and of the caches;\n"
+    "attention's maps are in their own JSON.\n";

@@ -9,6 +9,7 @@ extern const char help_tokenize[], help_detokenize[];
 extern const char help_logits[];
 extern const char help_eval[], details_eval[];
 extern const char help_attention[], details_attention[];
+extern const char help_report[], details_report[];
 extern const char help_bench[], details_bench[];
 extern const char help_tradeoff[], details_tradeoff[];
 extern const char help_convert[], details_convert[];

@@ -13,7 +13,7 @@
 #include "commit.h"
 
 static const cli_command *const commands[] = {
-    &cli_generate, &cli_eval,    &cli_bench,    &cli_tradeoff,   &cli_attention,
+    &cli_generate, &cli_eval,    &cli_bench,    &cli_tradeoff,   &cli_attention, &cli_report,
     &cli_logits,   &cli_inspect, &cli_tokenize, &cli_detokenize, &cli_convert,
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };

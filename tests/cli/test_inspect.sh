@@ -71,7 +71,7 @@ grep -q "^kvass [0-9]*\.[0-9]*\.[0-9]*$" "$out" || fail "version: $(cat "$out")"
 for word in build cpu formats families; do
     grep -q "^$word " "$out" || fail "--version lacks $word"
 done
-for command in generate eval bench tradeoff attention logits inspect tokenize detokenize; do
+for command in generate eval bench tradeoff attention report logits inspect tokenize detokenize; do
     expect 0 "$KVASS" $command --help
     silent
     cp "$out" "$work/help"
