@@ -8,13 +8,17 @@ ids=1,5,9,2,4
 "$KVASS" bench -q -m "$golden" --depth 5,20 -n 3 --reps 2 --warmup 0 -o json >"$work/bench.json"
 "$KVASS" bench -q -m "$golden" --depth 5 -n 3 --reps 2 --warmup 0 -o jsonl >"$work/bench.jsonl"
 "$KVASS" attention -m "$golden" --tokens "$ids" -o "$work/maps.json"
-cat >"$work/runs.jsonl" <<'JSON'
-{"kind":"tradeoff","status":"ok","model":"m","cache":"full","flags":"","n_ctx":512,"cache_bytes":900,"decode_ms_per_token":3,"kld_mean":0,"bits_per_byte":1.5,"same_top":1}
-
-{"kind":"tradeoff","status":"ok","model":"m","cache":"full","flags":"","n_ctx":512,"cache_bytes":900,"decode_ms_per_token":1,"kld_mean":0,"bits_per_byte":1.5,"same_top":1}
-{"kind":"tradeoff","status":"refused","model":"m","cache":"topk","n_ctx":512,"reason":"x"}
-{"kind":"tradeoff","status":"ok","model":"m","cache":"a\"b'c","flags":"","n_ctx":512,"cache_bytes":90,"decode_ms_per_token":2,"decode_ms_trials":[1,2,6],"trials":3,"kld_mean":null,"bits_per_byte":2,"same_top":null}
-JSON
+python3 - >"$work/runs.jsonl" <<'PYTHON'
+import json
+run = {"kind": "tradeoff", "status": "ok", "model": "m", "cache": "full", "flags": "", "n_ctx": 512,
+       "cache_bytes": 900, "decode_ms_per_token": 3, "kld_mean": 0, "bits_per_byte": 1.5,
+       "same_top": 1}
+print(json.dumps(run), "\n")
+print(json.dumps({**run, "decode_ms_per_token": 1}))
+print(json.dumps({**run, "status": "refused", "cache": "topk", "reason": "x"}))
+print(json.dumps({**run, "cache": "a\"b'c", "cache_bytes": 90, "decode_ms_per_token": 2, "trials": 3,
+                  "decode_ms_trials": [1, 2, 6], "kld_mean": None, "bits_per_byte": 2}))
+PYTHON
 
 # the page is one, and complete; the same from a pipe
 expect 0 "${r[@]}" "$work/bench.json" "$work/bench.jsonl" "$work/maps.json" "$work/runs.jsonl" \
@@ -40,7 +44,8 @@ PYTHON
 python3 - "$work/maps.json" "$work/hostile.json" <<'PYTHON'
 import json, sys
 d = json.load(open(sys.argv[1]))
-d["pieces"] = ["</script><script>alert(1)</script>", "<!--<script>", "\u2028\u202e&lt;", "]]>", "'\"`\\"]
+d["pieces"] = ["</script><script>alert(1)</script>", "<!--<script>", "\u2028\u202e&lt;", "]]>",
+               "'\"`\\"]
 d["model"] = "</title></script><img src=x onerror=alert(1)>"
 json.dump(d, open(sys.argv[2], "w"))
 PYTHON
@@ -62,11 +67,14 @@ import csv, json, sys
 rows = list(csv.DictReader(open(sys.argv[1], newline="")))
 bench = json.load(open(sys.argv[2]))["rows"]
 speed = [r for r in rows if r["picture"] == "speed"]
-assert [(r["series"], int(r["n_ctx"])) for r in speed] == [(b["mode"], b["n_ctx_before"]) for b in bench]
-assert all(abs(float(r["ms_per_token"]) - b["ms_per_token"]) < 1e-5 for r, b in zip(speed, bench))
+assert len(speed) == len(bench)
+for r, b in zip(speed, bench):
+    assert (r["series"], int(r["n_ctx"])) == (b["mode"], b["n_ctx_before"])
+    assert abs(float(r["ms_per_token"]) - b["ms_per_token"]) < 1e-5
 full, other = [r for r in rows if r["picture"] == "tradeoff"]
-assert (full["ms_per_token"], full["ms_low"], full["ms_high"], full["cache_bytes"]) == ("2", "1", "3", "900")
-assert (other["ms_per_token"], other["ms_low"], other["ms_high"]) == ("2", "1", "6")
+times = ("ms_per_token", "ms_low", "ms_high")
+assert [full[name] for name in times] == ["2", "1", "3"] and full["cache_bytes"] == "900"
+assert [other[name] for name in times] == ["2", "1", "6"]
 assert other["series"] == "a\"b'c" and other["kld_mean"] == "" and other["bits_per_byte"] == "2"
 PYTHON
 expect 0 "${r[@]}" --format gnuplot "$work/bench.json" "$work/runs.jsonl"
@@ -93,15 +101,15 @@ refused '' 1 'expected a JSON document'
 refused '\n \n' 3 'expected a JSON document'
 refused '{"a":1}' 1 'expected a result of kvass bench'
 refused '[1]' 1 'expected a result of kvass bench'
-refused '{"status":"ok","n_ctx":5,"bytes_used":1}\n\n{"status":"ok","n_ctx":5,\n"bytes_used":}' 4 "near"
+refused '{"status":"ok","n_ctx":5,"bytes_used":1}\n\n{"status":"ok","n_ctx":5,\n"x":}' 4 "near"
 refused '{"status":"ok","n_ctx":5,"bytes_used":1}\n{"status":"ok","n_ctx":5,"bytes_used":-1}' 2 \
     "'bytes_used': expected at least 0, found -1"
 refused '{"status":"ok","n_ctx":"5"}' 1 "'n_ctx': expected a number, found a string"
 refused '{"status":"ok","n_ctx":5,"n_ctx":5}' 1 'duplicate'
 refused '{"status":"ok","n_ctx":5,"cache_bytes":1,"kld_mean":"0"}' 1 "'kld_mean': expected a number"
 refused '{"status":"ok","n_ctx":5,"cache_bytes":NaN}' 1 "near 'NaN'"
-refused '{"mode":"cached","n_ctx_before":5,"n_gen":1,"ms_per_token":1,"tok_s_p5":1,"tok_s_p95":1}' 1 \
-    "'kv_bytes': expected a number, found nothing"
+row='"mode":"cached","n_ctx_before":5,"n_gen":1,"ms_per_token":1,"tok_s_p5":1,"tok_s_p95":1'
+refused "{$row}" 1 "'kv_bytes': expected a number, found nothing"
 refused '{"rows":[{"mode":"x"}],"kv_type":"f16","model":"m"}' 1 "rows[0]: 'n_ctx_before'"
 refused '{"rows":5,"kv_type":"f16"}' 1 "'rows': expected an array"
 
