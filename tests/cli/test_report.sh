@@ -17,7 +17,8 @@ print(json.dumps(run), "\n")
 print(json.dumps({**run, "decode_ms_per_token": 1}))
 print(json.dumps({**run, "status": "refused", "cache": "topk", "reason": "x"}))
 print(json.dumps({**run, "cache": "a\"b'c", "cache_bytes": 90, "decode_ms_per_token": 2,
-                  "trials": 3, "decode_ms_trials": [1, 2, 6], "kld_mean": None, "bits_per_byte": 2}))
+                  "trials": 3, "decode_ms_trials": [1, 2, 6], "kld_mean": None,
+                  "bits_per_byte": 2}))
 PYTHON
 
 # the page is one, and complete; the same from a pipe
