@@ -28,3 +28,9 @@ best="$pack/natural-0.9MB.bin:4 $pack/lowercase-3.2MB.bin:.6 $pack/retold.bin:.1
 run --tokens 5.6e6 --decay .25 --lr 1e-3 \
     --phase .97 256 $best "$pack/recall-250.bin:.06" \
     --phase .03 1024 $best "$pack/recall-1000.bin:.25"
+# and on from there, on a little of everything, ending on the real stories
+# shellcheck disable=SC2086
+run --tokens 8.4e6 --decay .3 --lr 1.2e-3 \
+    --phase .86 256 $stories "$pack/recall-120.bin:.04" "$pack/recall-250.bin:.1" \
+    --phase .11 256 $best "$pack/recall-250.bin:.06" \
+    --phase .03 1024 $best "$pack/recall-1000.bin:.25"
