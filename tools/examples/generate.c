@@ -28,6 +28,7 @@ int main(int argc, char **argv)
     kvass_stream *stream;
     kvass_model_info info;
     kvass_encode_options with_bos = kvass_encode_options_default();
+    kvass_sampler_options sampling = kvass_sampler_options_default();
     int32_t ids[MAX_PROMPT + MAX_NEW], id;
     size_t n, n_bytes;
     const char *bytes;
@@ -40,7 +41,8 @@ int main(int argc, char **argv)
     TRY(kvass_tokenizer_open(&tok, argv[2], info.n_vocab, &err));
     TRY(kvass_context_open(&ctx, model, NULL, &err));
     TRY(kvass_seq_open(&seq, ctx, &err));
-    TRY(kvass_sampler_open(&sampler, info.n_vocab, NULL, &err));
+    kvass_model_get_sampling(model, &sampling); /* as its authors advise */
+    TRY(kvass_sampler_open(&sampler, info.n_vocab, &sampling, &err));
     TRY(kvass_stream_open(&stream, tok, false, &err));
 
     with_bos.add_special = true;
@@ -53,7 +55,7 @@ int main(int argc, char **argv)
     TRY(kvass_prefill(seq, ids, (int32_t)n, &err));
     for (size_t i = 0; i < n + MAX_NEW; i++) { /* the prompt's text, then new text */
         if (i >= n) {
-            TRY(kvass_sampler_pick(sampler, kvass_seq_logits(seq), NULL, 0, &id, &err));
+            TRY(kvass_sampler_pick(sampler, kvass_seq_logits(seq), ids, (int32_t)i, &id, &err));
             TRY(kvass_decode(seq, id, &err));
             ids[i] = id;
         }
