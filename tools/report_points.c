@@ -177,9 +177,11 @@ static json_t *decode_times(const json_t *run)
 
 int report_add_run(report_data *data, const report_place *place, const json_t *document)
 {
-    static const char *const numbers[] = {"bits_per_byte", "kld_mean",         "same_top",
-                                          "ppl_ratio",     "decode_p50_ms",    "decode_p99_ms",
-                                          "needle_kept",   "recomputed_tokens"};
+    static const char *const numbers[] = {"bits_per_byte", "kld_mean",          "same_top",
+                                          "ppl_ratio",     "decode_p50_ms",     "decode_p99_ms",
+                                          "needle_kept",   "recomputed_tokens", "n_layers",
+                                          "n_owners",      "n_kv_heads",        "head_dim",
+                                          "n_meta",        "weight_bytes"};
     bool ok = true;
     double n_ctx = report_number(place, document, "n_ctx", 1, &ok);
     const char *status = json_string_value(json_object_get(document, "status"));

@@ -130,6 +130,8 @@ def check_tradeoff(page, _):
     front = {name for name, r in rows.items() if r[-1].startswith("yes")}
     assert front == {"none", "small"}, front
     assert rows["worse"][-1] == "no" and rows["full"][-1] == "no, in all three", rows
+    names = page.b.value("Array.from(document.querySelectorAll('#tradeoff-picture text')).map(t => t.textContent)")
+    assert {r[0] for r in RUNS} <= set(names) and "0" in names, names
     assert page.count("#tradeoff-picture .point") == 5 and page.count("#tradeoff-picture path.series") == 1
     page.choose("tradeoff-limit", "KL up to 0.01")
     front = {r[0] for r in page.rows("#tradeoff-data") if r[-1].startswith("yes")}
@@ -266,6 +268,19 @@ def check_looks(page, b, path, shots):
     assert b.problems == [], b.problems
 
 
+def check_runs_alone(page, b, folder):
+    """Trade-offs alone tell the shape of their model, too."""
+    run = json.loads(run_line("f16", 64, 2 * 2 * 64 * 2 * 3 * 4, 1.0, 1e-9))
+    shape = {"n_layers": 3, "n_owners": 3, "n_kv_heads": 2, "head_dim": 4, "n_meta": 0, "weight_bytes": 5}
+    runs = save(folder, "alone.jsonl", json.dumps({**run, **shape}))
+    path = os.path.join(folder, "alone.html")
+    kvass("report", runs, "-o", path)
+    b.open(path)
+    assert [r[1:3] for r in page.rows("#memory-data") if r[0] == "measured"] == [["64", "6144"]]
+    assert [r[3] for r in page.rows("#memory-data") if r[1] == "64" and r[0] != "measured"] == ["6144"]
+    assert b.problems == [], b.problems
+
+
 def check_little(page, b, folder):
     """A page of almost nothing says what is missing."""
     runs = save(folder, "little.jsonl", json.dumps({"n_ctx": 5, "bytes_used": 7, "kld_mean": None}))
@@ -312,6 +327,7 @@ def main():
                 assert b.problems == [] and b.requests == ["file://" + path], (check, b.problems, b.requests)
                 print(check.__name__, "ok")
             check_looks(page, b, path, shots)
+            check_runs_alone(page, b, folder)
             check_little(page, b, folder)
     return 0
 

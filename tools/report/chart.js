@@ -42,7 +42,7 @@ function marker(kind, x, y, colour, hollow) {
     : shape("rect", Object.assign({ x: x - 4, y: y - 4, width: 8, height: 8 }, look));
 }
 
-/* spec: title, x and y {label, log, zero, format}, series [{name, colour, dash, line, step, marks,
+/* spec: title, x and y {label, log, zero, binary, format, also (ticks)}, series [{name, colour, dash, line, step, marks,
    points [{x, y, lo, hi, text, label, colour, hollow}]}] */
 function chart(box, spec) {
   const width = Math.max(280, box.clientWidth), height = chartHeight;
@@ -58,7 +58,7 @@ function chart(box, spec) {
   const atY = (v) => plot.bottom - scale(v, y0, y1, spec.y.log) * (plot.bottom - plot.top);
   const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": spec.title });
   const format = (axis, v) => (axis.format || ((n) => number(n, 3)))(v);
-  for (const v of ticksOf(x0, x1, spec.x.log, width / 110, spec.x.binary)) {
+  for (const v of unique((spec.x.also || []).concat(ticksOf(x0, x1, spec.x.log, width / 110, spec.x.binary)))) {
     svg.append(shape("path", { class: "grid", d: `M${atX(v)} ${plot.top}V${plot.bottom}` }),
       shape("text", { x: atX(v), y: plot.bottom + 16, "text-anchor": "middle" }, format(spec.x, v)));
   }
@@ -70,6 +70,7 @@ function chart(box, spec) {
     shape("text", { class: "soft", x: (plot.left + plot.right) / 2, y: plot.bottom + 35, "text-anchor": "middle" }, spec.x.label),
     shape("text", { class: "soft", x: 12, y: (plot.top + plot.bottom) / 2, "text-anchor": "middle",
       transform: `rotate(-90 12 ${(plot.top + plot.bottom) / 2})` }, spec.y.label));
+  const taken = points.map((p) => [atX(p.x) - 5, atY(p.y) - 5, atX(p.x) + 5, atY(p.y) + 5]);
   drawn.forEach((s, i) => {
     if (s.line) {
       const d = s.points.map((p, k) => k === 0 ? `M${atX(p.x)} ${atY(p.y)}` : (s.step ? `H${atX(p.x)}V${atY(p.y)}` : `L${atX(p.x)} ${atY(p.y)}`));
@@ -85,13 +86,26 @@ function chart(box, spec) {
         mark.append(shape("title", {}, p.text || `${number(p.x)}: ${number(p.y)}`));
         svg.append(mark);
       }
-      if (p.label) {
-        const right = atX(p.x) > (plot.left + plot.right) * 0.6;
-        svg.append(shape("text", { x: atX(p.x) + (right ? -8 : 8), y: atY(p.y) - 6, "text-anchor": right ? "end" : "start" }, p.label));
-      }
+      if (p.label) { putLabel(svg, plot, taken, atX(p.x), atY(p.y), p.label); }
     }
   });
   box.replaceChildren(element("p", { class: "legend" }, ...drawn.map(legendOf).filter((e) => e !== null)), svg);
+}
+
+/* a point's name, where it covers no other and no point; nowhere, if it would */
+function putLabel(svg, plot, taken, x, y, text) {
+  const width = 6.6 * text.length;
+  for (const dy of [-8, 4, 16, -18]) {
+    for (const right of [true, false]) {
+      const at = right ? x + 8 : x - 8 - width, box = [at, y + dy - 10, at + width, y + dy + 2];
+      const inside = box[0] >= plot.left && box[2] <= plot.right + 12 && box[1] >= 0 && box[3] <= plot.bottom;
+      if (inside && !taken.some((t) => t[0] < box[2] && t[2] > box[0] && t[1] < box[3] && t[3] > box[1])) {
+        taken.push(box);
+        svg.append(shape("text", { class: "name", x: at, y: y + dy }, text));
+        return;
+      }
+    }
+  }
 }
 
 /* what a series is called, beside what it looks like */

@@ -26,16 +26,33 @@ function shapeOf(model) {
     pinned: model.n_pinned, element: elementBytes[model.kv_type] || 2 };
 }
 
-/* what bench measured of a model: tokens held, bytes */
+/* models that trade-offs ran; what windows they have is not told there */
+function modelsOfRuns() {
+  const models = [];
+  for (const r of data.runs) {
+    if ([r.n_layers, r.n_owners, r.n_kv_heads, r.head_dim].every((n) => isNumber(n) && n >= 1) && r.cache === "f16" &&
+      !models.some((m) => m.model === r.model)) {
+      models.push({ model: r.model, kv_type: "f16", n_layers: r.n_layers, n_kv_heads: r.n_kv_heads, head_dim: r.head_dim, n_meta: r.n_meta || 0,
+        n_pinned: r.n_meta || 0, weight_bytes: r.weight_bytes || 0, owner_windows: Array(Math.min(1000, Math.round(r.n_owners))).fill(0), run: true });
+    }
+  }
+  return models;
+}
+
+/* what bench, or else a trade-off, measured of a model: tokens held, bytes */
 function measuredOf(model) {
+  if (model.run) {
+    return data.runs.filter((r) => r.model === model.model && r.cache === "f16").map((r) => ({ n: r.n_ctx, bytes: r.bytes })).sort((a, b) => a.n - b.n);
+  }
   return data.speed.filter((r) => r.file === model.file && r.model === model.model && r.kv_type === model.kv_type &&
     r.mode !== "uncached" && !(r.n_seqs > 1)).map((r) => ({ n: r.n_ctx + (r.mode === "cached" ? r.n_gen : 0), bytes: r.kv_bytes }))
     .sort((a, b) => a.n - b.n);
 }
 
 function setUpMemory() {
-  const models = data.models.length > 0 ? data.models : [{ file: "", model: "a model of 12 layers", kv_type: "f16", n_layers: 12,
-    n_kv_heads: 12, head_dim: 64, n_meta: 0, n_pinned: 0, weight_bytes: 0, owner_windows: Array(12).fill(0) }];
+  const known = data.models.concat(modelsOfRuns().filter((r) => !data.models.some((m) => m.model === r.model)));
+  const models = known.length > 0 ? known : [{ file: "", model: "a model of 12 layers", kv_type: "f16", n_layers: 12,
+    n_kv_heads: 12, head_dim: 64, n_meta: 0, n_pinned: 0, weight_bytes: 0, owner_windows: Array(12).fill(0), run: true }];
   const box = byId("memory-controls"), draw = () => drawMemory(models[model.get()], controls);
   const use = () => {
     const m = models[model.get()], most = Math.max(512, ...measuredOf(m).map((p) => p.n));
@@ -69,7 +86,7 @@ function drawMemory(model, c) {
   const line = (s) => at.map((n) => ({ x: n, y: cacheBytes(n, s) }));
   const measured = measuredOf(model), series = [
     { name: "by the formula, as the sliders stand", colour: colours[0], line: true, step: true, marks: false, points: line(chosen) }];
-  if (data.models.length > 0) {
+  if (!model.run) {
     series.push({ name: `by the formula: ${shortName(model.model)}, ${model.kv_type}`, colour: colours[2], dash: dashes[1], line: true, step: true,
       marks: false, points: line(own) });
   }
@@ -80,7 +97,7 @@ function drawMemory(model, c) {
   const total = cacheBytes(most, chosen);
   byId("memory-readout").textContent = `${most} tokens: ${bytes(total)} (${Math.round(total)} bytes)` +
     (model.weight_bytes > 0 ? `; the weights take ${bytes(model.weight_bytes)}` : "");
-  const rows = measured.map((p) => ["measured", p.n, p.bytes, cacheBytes(p.n, own), p.bytes - cacheBytes(p.n, own)]);
+  const rows = measured.map((p) => ["measured", p.n, p.bytes, model.run ? null : cacheBytes(p.n, own), model.run ? null : p.bytes - cacheBytes(p.n, own)]);
   for (let n = 32; n <= most; n *= 2) { rows.push(["as the sliders stand", n, null, cacheBytes(n, chosen), null]); }
   table(byId("memory-data"), ["what", "tokens", "measured bytes", "formula bytes", "difference"], rows);
 }

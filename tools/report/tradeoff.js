@@ -77,7 +77,8 @@ function drawTradeoff(runs, height, limit) {
   const point = (r) => ({ x: Math.max(lowX, r.bytes), y: atY(r), label: visible(r.cache), colour: qualityColour(r.kld_mean), hollow: !within(r, limit),
     text: `${visible(r.cache)} ${visible(r.flags)}: ${bytes(r.bytes)}, ${number(r.ms)} ms, KL ${number(r.kld_mean)}, ${number(r.bits_per_byte, 4)} bits per byte` });
   chart(byId("tradeoff-picture"), {
-    title: `Caches by bytes and ${height.name}`, x: { label: "bytes of the cache", log: true, binary: true, format: (v) => v <= lowX * 1.01 ? "0" : bytes(v) },
+    title: `Caches by bytes and ${height.name}`, x: { label: "bytes of the cache", log: true, binary: true,
+      also: shown.some((r) => r.bytes === 0) ? [lowX] : [], format: (v) => v === lowX ? "0" : bytes(v) },
     y: { label: height.name, log: height.log },
     series: [{ name: "not beaten by any other", colour: "#888888", line: true, step: true, marks: false, points: best.map(point).map((p) => ({ x: p.x, y: p.y })) },
       { name: "", colour: "#888888", points: shown.map(point) }],
