@@ -198,8 +198,8 @@ static void find_obstacle(const job *j, int32_t n_ctx, char *reason, size_t n)
     if (kvass_context_bytes(j->model, &opt, &scratch, &cache, &err) != KVASS_OK) {
         (void)snprintf(reason, n, "%s (%s)", err.message, err.rule);
     } else if (j->text.windows[0].n <= n_ctx) {
-        (void)snprintf(reason, n, "the text has %d tokens, one more than %d are needed",
-                       (int)j->text.windows[0].n, (int)n_ctx);
+        (void)snprintf(reason, n, "the text has %d tokens, %d are needed",
+                       (int)j->text.windows[0].n, (int)n_ctx + 1);
     }
 }
 
@@ -300,7 +300,7 @@ static int run_all(job *j)
         n_left_out++;
         n_done += (int64_t)args->n_caches * args->trials;
         if (n_left_out == args->n_lengths) {
-            cli_say("%d tokens: %s", (int)n_ctx, reason);
+            cli_say("%d tokens: %s; --ctx chooses lengths", (int)n_ctx, reason);
             code = CLI_NO_ROOM;
         } else if (!tradeoff_file_find(&j->file, n_ctx, NULL, -1)) {
             code = tradeoff_file_add(&j->file, line_of(j, n_ctx, NULL, NULL, 0, reason, NULL));

@@ -117,7 +117,42 @@ grep -q "last line was not finished" "$err" || fail "no word of the dropped line
 head -n 3 "$work/cut.jsonl" >"$work/a"
 head -n 3 "$runs" >"$work/b"
 same "$work/a" "$work/b"
+# a disk that is full in the middle of a line, and a program that is killed
+rm "$work/cut.jsonl"
+cut=("${k[@]}" --ctx 40 --trials 1 --policies full,q8,none -o "$work/cut.jsonl")
+(
+    trap '' XFSZ
+    ulimit -f 4
+    "${cut[@]}"
+) >"$out" 2>"$err" </dev/null
+[ $? -eq 1 ] || fail "no error when the disk is full: $(cat "$err")"
+says "cut.jsonl"
+[ -n "$(tail -c 1 "$work/cut.jsonl")" ] || fail "the last line is whole"
+expect 0 "${cut[@]}"
+grep -q "last line was not finished" "$err" || fail "no word of the dropped line"
+[ "$(wc -l <"$work/cut.jsonl")" -eq 3 ] || fail "$(wc -l <"$work/cut.jsonl") lines"
+rm "$work/cut.jsonl"
+"${k[@]}" --ctx 40 --trials 200 -o "$work/cut.jsonl" >/dev/null 2>&1 </dev/null &
+pid=$!
+for i in $(seq 600); do
+    [ "$(cat "$work/cut.jsonl" 2>/dev/null | wc -l)" -lt 2 ] || break
+    sleep 0.1
+done
+{ kill -9 $pid && wait $pid; } 2>/dev/null
+[ "$(wc -l <"$work/cut.jsonl")" -ge 2 ] || fail "nothing was written before the end"
+cp "$work/cut.jsonl" "$work/before"
+expect 0 "${k[@]}" --ctx 40 --trials 1 -o "$work/cut.jsonl"
+head -n 2 "$work/cut.jsonl" >"$work/a"
+head -n 2 "$work/before" >"$work/b"
+same "$work/a" "$work/b"
+[ "$(wc -l <"$work/cut.jsonl")" -ge 12 ] || fail "$(wc -l <"$work/cut.jsonl") lines"
+cp "$runs" "$work/before"
+# two at once
+expect 1 flock "$runs" "${k[@]}" --ctx 40 -o "$runs"
+says "another kvass tradeoff is writing"
 # more trials, other caches and lengths are added
+rm "$work/cut.jsonl"
+expect 0 "${k[@]}" --ctx 40 --trials 1 -o "$work/cut.jsonl"
 expect 0 "${k[@]}" --ctx 40 --trials 2 --policies full,window:3 -o "$work/cut.jsonl"
 [ "$(wc -l <"$work/cut.jsonl")" -eq 15 ] || fail "$(wc -l <"$work/cut.jsonl") lines"
 # without a file
@@ -162,6 +197,24 @@ expect 1 "${k[@]}" --ctx 8 -o "$work/absent/runs"
 says "absent"
 expect 1 "$KVASS" tradeoff --from "$work/absent"
 says "absent"
+
+# what a hostile file says is only shown
+for run in '"trials":1e9' '"trials":-1,"exactness":7,"decode_ms_trials":[null,"x",[1]]' \
+    '"trials":9223372036854775807,"exactness":"exact","cache_bytes":-1e300,"kld_mean":1e308' \
+    '"trials":1,"exactness":"\u001b[31m","recomputed_per_token":9e18,"threads":-9223372036854775807'
+do
+    printf '{"schema_version":1,"kind":"tradeoff","model":"//","n_ctx":-1,"status":"ok",%s}\n' \
+        "\"cache\":\"a\",\"flags\":null,$run" >"$work/hostile"
+    for format in md csv jsonl; do
+        code=0
+        "$KVASS" tradeoff --from "$work/hostile" --from "$runs" --format $format >"$out" 2>"$err" ||
+            code=$?
+        case $run in
+        *1e9*) [ $code -eq 2 ] || fail "exit code $code for $run" ;;
+        *) [ $code -eq 0 ] || fail "exit code $code for $run as $format: $(cat "$err")" ;;
+        esac
+    done
+done
 
 # a length that the text or the positions have no room for is named and left out; if all are, exit 4
 rm -f "$runs"
