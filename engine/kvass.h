@@ -119,8 +119,9 @@ typedef struct kvass_model_options {
 KVASS_API kvass_model_options kvass_model_options_default(void);
 
 /* Open a checkpoint: a Hugging Face folder, a .safetensors file (config.json beside it), a sharded
- * model.safetensors.index.json, a .gguf (of a split one the first part), or a llama2.c .bin (v0,
- * v1, v2). opt may be NULL for defaults.
+ * model.safetensors.index.json, a .gguf (of a split one the first part; or the folder that it alone
+ * is in), a PyTorch file or its index, or a llama2.c .bin (v0, v1, v2). opt may be NULL for
+ * defaults.
  * The caller owns *out and closes it after every context made from it.
  * IO, FORMAT, UNSUPPORTED, NOMEM, INVALID. */
 KVASS_API kvass_status kvass_model_open(kvass_model **out, const char *path,

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/base/gguf.h"
 #include "model/limits.h"
 
 enum { HEAD_BYTES = 512, MAX_CONFIG_BYTES = 512 * 1024 };
@@ -222,7 +223,7 @@ static kvass_status sniff_file(const char *path, read_fn *reader, kvass_error *e
     if ((n >= 4 && memcmp(head, "24ka", 4) == 0) || kvass_llama2c_is_v0(head, n, file.size)) {
         *reader = kvass_llama2c_read;
     } else if (strcmp(like, "JSON text") == 0 && ends_with(path, ".index.json")) {
-        *reader = kvass_safetensors_index_read;
+        *reader = kvass_index_read;
     } else if (strcmp(like, "a safetensors file") == 0) {
         *reader = kvass_safetensors_read;
     } else if (strcmp(like, "a zip archive (PyTorch?)") == 0) {
@@ -245,10 +246,10 @@ static kvass_status sniff_file(const char *path, read_fn *reader, kvass_error *e
 static kvass_status sniff_folder(const char *path, char **file, kvass_error *err)
 {
     static const char *const readable[] = {"model.safetensors", "model.safetensors.index.json",
-                                           "pytorch_model.bin", "ckpt.pt"};
-    static const char *const others[] = {"pytorch_model.bin.index.json",
-                                         "consolidated.00.pth", "tf_model.h5",
-                                         "flax_model.msgpack",  "adapter_model.safetensors"};
+                                           "pytorch_model.bin", "pytorch_model.bin.index.json",
+                                           "ckpt.pt"};
+    static const char *const others[] = {"consolidated.00.pth", "tf_model.h5", "flax_model.msgpack",
+                                         "adapter_model.safetensors"};
     for (size_t i = 0; i < sizeof readable / sizeof *readable; i++) {
         *file = join(path, strlen(path), readable[i]);
         if (!*file) {
@@ -259,6 +260,15 @@ static kvass_status sniff_folder(const char *path, char **file, kvass_error *err
         }
         free(*file);
         *file = NULL;
+    }
+    int n_gguf = 0;
+    kvass_status status = kvass_gguf_in_folder(path, file, &n_gguf, err);
+    if (status != KVASS_OK || n_gguf == 1) {
+        return status;
+    }
+    if (n_gguf > 1) {
+        return kvass_fail(err, KVASS_UNSUPPORTED, "CHECKPOINT_KIND",
+                          "%s: expected one GGUF file, found %d: name one of them", path, n_gguf);
     }
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         char *other = join(path, strlen(path), others[i]);

@@ -70,8 +70,7 @@ kvass_status kvass_checkpoint_seal(kvass_checkpoint *ckpt, kvass_error *err);
 /* The format readers. Each fills an empty checkpoint; kvass_checkpoint_open closes it on failure.
  */
 kvass_status kvass_safetensors_read(kvass_checkpoint *ckpt, const char *path, kvass_error *err);
-kvass_status kvass_safetensors_index_read(kvass_checkpoint *ckpt, const char *path,
-                                          kvass_error *err);
+kvass_status kvass_index_read(kvass_checkpoint *ckpt, const char *path, kvass_error *err);
 kvass_status kvass_llama2c_read(kvass_checkpoint *ckpt, const char *path, kvass_error *err);
 kvass_status kvass_torch_read(kvass_checkpoint *ckpt, const char *path, kvass_error *err);
 kvass_status kvass_gguf_read(kvass_checkpoint *ckpt, const char *path, kvass_error *err);

@@ -305,8 +305,8 @@ bool kvass_gguf_name_of(const kvass_gguf_arch *arch, const char *prefix, const c
     size_t n_prefix = strlen(prefix);
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++) {
         for (const kvass_gguf_name *i = tables[t]; i && i->gguf; i++) {
-            bool long_one = strncmp(i->name, prefix, n_prefix) == 0 &&
-                            strcmp(i->name + n_prefix, name) == 0;
+            bool long_one =
+                strncmp(i->name, prefix, n_prefix) == 0 && strcmp(i->name + n_prefix, name) == 0;
             if (long_one || strcmp(i->name, name) == 0) {
                 const char *place = strchr(i->gguf, '%');
                 int n_front = place ? (int)(place - i->gguf) : (int)strlen(i->gguf);

@@ -6,24 +6,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/gguf.h"
+#include "model/gguf_making.h"
 
-typedef struct making {
-    kvass_checkpoint *ckpt;
-    const kvass_gguf *g;
-    const kvass_gguf_arch *arch;
-    const kvass_gguf_factors *factors; /* [KVASS_GGUF_N_FACTORS] */
-    kvass_json *config;
-    kvass_error *err;
-} making;
-
-static kvass_status nomem(const making *m)
+kvass_status kvass_gguf_making_nomem(const gguf_making *m)
 {
     return kvass_fail_nomem(m->err, 64, "the configuration");
 }
 
-static kvass_status wrong(const making *m, const char *key, const char *expected,
-                          const kvass_gguf_value *value)
+kvass_status kvass_gguf_making_wrong(const gguf_making *m, const char *key, const char *expected,
+                                     const kvass_gguf_value *value)
 {
     char found[64];
     return kvass_fail(m->err, KVASS_FORMAT, value ? "CONFIG_TYPE" : "CONFIG_MISSING",
@@ -31,21 +22,19 @@ static kvass_status wrong(const making *m, const char *key, const char *expected
                       kvass_gguf_describe(value, found, sizeof found));
 }
 
-/* The value of "<architecture>.<key>", or NULL; the whole key is in name[n_bytes] then. */
-static const kvass_gguf_value *lookup(const making *m, const char *key, char *name, size_t n_bytes)
+const kvass_gguf_value *kvass_gguf_making_find(const gguf_making *m, const char *key, char *name,
+                                               size_t n_bytes)
 {
     (void)snprintf(name, n_bytes, "%s.%s", m->arch->arch, key);
     return kvass_gguf_find(m->g, name);
 }
 
-/* An integer; where there is one for each layer, they must be equal: layers of different shapes
- * have no place in a configuration. */
-static kvass_status take_int(const making *m, const char *name, const kvass_gguf_value *value,
-                             int64_t *out)
+kvass_status kvass_gguf_making_int(const gguf_making *m, const char *name,
+                                   const kvass_gguf_value *value, int64_t *out)
 {
     int64_t other;
     if (!kvass_gguf_as_int(m->g, value, 0, out)) {
-        return wrong(m, name, "an integer", value);
+        return kvass_gguf_making_wrong(m, name, "an integer", value);
     }
     for (uint32_t i = 1; i < value->n; i++) {
         (void)kvass_gguf_as_int(m->g, value, i, &other);
@@ -59,11 +48,11 @@ static kvass_status take_int(const making *m, const char *name, const kvass_gguf
     return KVASS_OK;
 }
 
-static kvass_status take_real(const making *m, const char *name, const kvass_gguf_value *value,
+static kvass_status take_real(const gguf_making *m, const char *name, const kvass_gguf_value *value,
                               double *out)
 {
     if (value->is_array || !kvass_gguf_as_real(m->g, value, 0, out)) {
-        return wrong(m, name, "a floating-point number", value);
+        return kvass_gguf_making_wrong(m, name, "a floating-point number", value);
     }
     if (!isfinite(*out)) {
         return kvass_fail(m->err, KVASS_FORMAT, "CONFIG_RANGE",
@@ -73,20 +62,20 @@ static kvass_status take_real(const making *m, const char *name, const kvass_ggu
     return KVASS_OK;
 }
 
-static kvass_status take_key(const making *m, const kvass_gguf_key *k)
+kvass_status kvass_gguf_making_key(const gguf_making *m, const kvass_gguf_key *k)
 {
     char name[128];
     int64_t integer = 0;
     double real = 0;
     bool flag = false, set = false;
-    const kvass_gguf_value *value = lookup(m, k->gguf, name, sizeof name);
+    const kvass_gguf_value *value = kvass_gguf_making_find(m, k->gguf, name, sizeof name);
     kvass_status status = KVASS_OK;
     if (!value) {
         return KVASS_OK;
     }
     switch (k->kind) {
     case KVASS_GGUF_KEY_INT:
-        status = take_int(m, name, value, &integer);
+        status = kvass_gguf_making_int(m, name, value, &integer);
         set = status == KVASS_OK && kvass_json_set_int(m->config, k->key, integer);
         break;
     case KVASS_GGUF_KEY_REAL:
@@ -95,12 +84,12 @@ static kvass_status take_key(const making *m, const kvass_gguf_key *k)
         break;
     case KVASS_GGUF_KEY_BOOL:
         status = value->is_array || !kvass_gguf_as_bool(m->g, value, 0, &flag)
-                     ? wrong(m, name, "true or false", value)
+                     ? kvass_gguf_making_wrong(m, name, "true or false", value)
                      : KVASS_OK;
         set = status == KVASS_OK && kvass_json_set_bool(m->config, k->key, flag);
         break;
     }
-    return status == KVASS_OK && !set ? nomem(m) : status;
+    return status == KVASS_OK && !set ? kvass_gguf_making_nomem(m) : status;
 }
 
 static bool is_listed(const kvass_gguf_key *keys, const char *gguf)
@@ -114,15 +103,15 @@ static bool is_listed(const kvass_gguf_key *keys, const char *gguf)
 }
 
 /* The architecture's own keys, then the common ones it says nothing about. */
-static kvass_status take_keys(const making *m)
+static kvass_status take_keys(const gguf_making *m)
 {
     kvass_status status = KVASS_OK;
     for (const kvass_gguf_key *k = m->arch->keys; k && k->gguf && status == KVASS_OK; k++) {
-        status = take_key(m, k);
+        status = kvass_gguf_making_key(m, k);
     }
     for (const kvass_gguf_key *k = kvass_gguf_common_keys; k->gguf && status == KVASS_OK; k++) {
         if (!is_listed(m->arch->keys, k->gguf)) {
-            status = take_key(m, k);
+            status = kvass_gguf_making_key(m, k);
         }
     }
     return status;
@@ -131,7 +120,7 @@ static kvass_status take_keys(const making *m)
 /* ---- shapes ---------------------------------------------------------------------------------- */
 
 /* Rows of the token embedding, and whether there is an output matrix. */
-static kvass_status take_vocab(const making *m)
+static kvass_status take_vocab(const gguf_making *m)
 {
     char embed[64], head[64];
     kvass_gguf_rename(m->arch, "token_embd.weight", embed, sizeof embed);
@@ -144,11 +133,11 @@ static kvass_status take_vocab(const making *m)
     bool tied = !kvass_checkpoint_find(m->ckpt, head);
     bool set = kvass_json_set_int(m->config, "vocab_size", t->shape[0]) &&
                kvass_json_set_bool(m->config, "tie_word_embeddings", tied);
-    return set ? KVASS_OK : nomem(m);
+    return set ? KVASS_OK : kvass_gguf_making_nomem(m);
 }
 
 /* Heads as the file means them where it says nothing; a family's own defaults are config.json's. */
-static kvass_status fill_heads(const making *m)
+static kvass_status fill_heads(const gguf_making *m)
 {
     int64_t n_heads = 0, dim = 0;
     bool set = true;
@@ -163,11 +152,11 @@ static kvass_status fill_heads(const making *m)
     if (set && !kvass_json_get(m->config, "head_dim") && dim % n_heads == 0) {
         set = kvass_json_set_int(m->config, "head_dim", dim / n_heads);
     }
-    return set ? KVASS_OK : nomem(m);
+    return set ? KVASS_OK : kvass_gguf_making_nomem(m);
 }
 
 /* Which linear maps have biases, under all names that families have for it. */
-static kvass_status take_biases(const making *m)
+static kvass_status take_biases(const gguf_making *m)
 {
     static const struct {
         const char *tensors[2], *keys[3];
@@ -185,154 +174,11 @@ static kvass_status take_biases(const making *m)
         }
         for (size_t k = 0; k < 3 && flags[i].keys[k]; k++) {
             if (!kvass_json_set_bool(m->config, flags[i].keys[k], there)) {
-                return nomem(m);
+                return kvass_gguf_making_nomem(m);
             }
         }
     }
     return KVASS_OK;
-}
-
-/* ---- rotation -------------------------------------------------------------------------------- */
-
-/* How many values of a head turn, as config.json says it: a share of the head. */
-static kvass_status take_rotated(const making *m)
-{
-    char name[128];
-    int64_t head_dim = 0, n_rot;
-    (void)kvass_json_as_int(kvass_json_get(m->config, "head_dim"), &head_dim);
-    n_rot = head_dim;
-    const kvass_gguf_value *value = lookup(m, "rope.dimension_count", name, sizeof name);
-    if (value) {
-        kvass_status status = take_int(m, name, value, &n_rot);
-        if (status != KVASS_OK) {
-            return status;
-        }
-    }
-    if (head_dim < 1) {
-        return KVASS_OK; /* the family refuses heads that do not fit */
-    }
-    /* a quarter more, so that rounding down the product gives n_rot again */
-    double share = n_rot == head_dim ? 1 : ((double)n_rot + 0.25) / (double)head_dim;
-    return kvass_json_set_real(m->config, "partial_rotary_factor", share) ? KVASS_OK : nomem(m);
-}
-
-/* The keys of rope_scaling and what they are called in the file. */
-static const kvass_gguf_key scaling_keys[] = {
-    {"rope.scaling.factor", "factor", KVASS_GGUF_KEY_REAL},
-    {"rope.scaling.original_context_length", "original_max_position_embeddings",
-     KVASS_GGUF_KEY_INT},
-};
-
-static kvass_status find_scaling(const making *m, const char **kind)
-{
-    static const char *const kinds[] = {"linear", "yarn", "longrope"};
-    char name[128];
-    size_t n = 0;
-    const kvass_gguf_value *value = lookup(m, "rope.scaling.type", name, sizeof name);
-    const char *type = kvass_gguf_as_string(m->g, value, &n);
-    *kind = NULL;
-    if (value && !type) {
-        return wrong(m, name, "a string", value);
-    }
-    if (!type || (n == 4 && memcmp(type, "none", 4) == 0)) {
-        return KVASS_OK;
-    }
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        *kind = n == strlen(kinds[i]) && memcmp(type, kinds[i], n) == 0 ? kinds[i] : *kind;
-    }
-    return *kind ? KVASS_OK
-                 : kvass_fail(m->err, KVASS_UNSUPPORTED, "ROPE_SCALING",
-                              "%s: \"%s\": expected none, linear, yarn or longrope, found \"%.*s\"",
-                              m->ckpt->config_path, name, (int)(n < 64 ? n : 64), type);
-}
-
-static bool set_factors(kvass_json *object, const char *key, const kvass_gguf_factors *factors)
-{
-    kvass_json *list = kvass_json_new_array();
-    bool set = list != NULL;
-    for (int32_t i = 0; i < factors->n && set; i++) {
-        set = kvass_json_push_real(list, (double)factors->values[i]);
-    }
-    if (!set) {
-        kvass_json_close(&list);
-        return false;
-    }
-    return kvass_json_set_value(object, key, list);
-}
-
-/* Factors of a file's own: two lists, or one for every context, which is how llama3's scaling is
- * written. */
-static kvass_status fill_factors(const making *m, const making *inner)
-{
-    bool lists = m->factors[KVASS_GGUF_ROPE_LONG].n > 0;
-    const kvass_gguf_factors *freqs = &m->factors[KVASS_GGUF_ROPE_FREQS];
-    static const kvass_gguf_key attn = {"rope.scaling.attn_factor", "attention_factor",
-                                        KVASS_GGUF_KEY_REAL};
-    int64_t n_ctx = 0;
-    if (!set_factors(inner->config, "long_factor",
-                     lists ? &m->factors[KVASS_GGUF_ROPE_LONG] : freqs) ||
-        !set_factors(inner->config, "short_factor",
-                     lists ? &m->factors[KVASS_GGUF_ROPE_SHORT] : freqs)) {
-        return nomem(m);
-    }
-    if (lists) {
-        return take_key(inner, &attn);
-    }
-    (void)kvass_json_as_int(kvass_json_get(m->config, "max_position_embeddings"), &n_ctx);
-    bool set = kvass_json_set_int(inner->config, "original_max_position_embeddings", n_ctx) &&
-               kvass_json_set_real(inner->config, "factor", 1) &&
-               kvass_json_set_real(inner->config, "attention_factor", 1);
-    return set ? KVASS_OK : nomem(m);
-}
-
-static kvass_status fill_scaling(const making *m, const making *inner, const char *kind)
-{
-    kvass_status status =
-        kvass_json_set_string(inner->config, "rope_type", kind) ? KVASS_OK : nomem(m);
-    for (size_t i = 0; i < sizeof scaling_keys / sizeof *scaling_keys && status == KVASS_OK; i++) {
-        status = take_key(inner, &scaling_keys[i]);
-    }
-    if (status == KVASS_OK && strcmp(kind, "longrope") == 0) {
-        status = fill_factors(m, inner);
-    }
-    return status;
-}
-
-static kvass_status take_scaling(const making *m)
-{
-    const char *kind;
-    kvass_status status = find_scaling(m, &kind);
-    if (status != KVASS_OK) {
-        return status;
-    }
-    if (m->factors[KVASS_GGUF_ROPE_FREQS].n > 0 || m->factors[KVASS_GGUF_ROPE_LONG].n > 0) {
-        kind = "longrope";
-    }
-    if (!kind) {
-        return KVASS_OK;
-    }
-    making inner = *m;
-    inner.config = kvass_json_new_object();
-    status = inner.config ? fill_scaling(m, &inner, kind) : nomem(m);
-    if (status != KVASS_OK) {
-        kvass_json_close(&inner.config);
-        return status;
-    }
-    return kvass_json_set_value(m->config, "rope_scaling", inner.config) ? KVASS_OK : nomem(m);
-}
-
-static kvass_status take_rope(const making *m)
-{
-    static const kvass_gguf_key theta = {"rope.freq_base", "rope_theta", KVASS_GGUF_KEY_REAL};
-    kvass_status status = take_key(m, &theta);
-    if (status == KVASS_OK && !kvass_json_get(m->config, "rope_theta") &&
-        !kvass_json_set_real(m->config, "rope_theta", 10000)) {
-        status = nomem(m);
-    }
-    if (status == KVASS_OK) {
-        status = take_rotated(m);
-    }
-    return status == KVASS_OK ? take_scaling(m) : status;
 }
 
 /* ---- ids ------------------------------------------------------------------------------------- */
@@ -352,7 +198,7 @@ static bool ends_turn(const char *text, size_t n)
 }
 
 /* The ids that end a text: those named, then the tokens that are spelled so. */
-static bool push_eos(const making *m, kvass_json *list)
+static bool push_eos(const gguf_making *m, kvass_json *list)
 {
     static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
                                        "tokenizer.ggml.eom_token_id"};
@@ -379,7 +225,7 @@ static bool push_eos(const making *m, kvass_json *list)
     return pushed;
 }
 
-static kvass_status take_ids(const making *m)
+static kvass_status take_ids(const gguf_making *m)
 {
     int64_t bos;
     const kvass_gguf_value *value = kvass_gguf_find(m->g, "tokenizer.ggml.bos_token_id");
@@ -388,12 +234,12 @@ static kvass_status take_ids(const making *m)
     bool set = list && push_eos(m, list);
     if (!set) {
         kvass_json_close(&list);
-        return nomem(m);
+        return kvass_gguf_making_nomem(m);
     }
     set = kvass_json_set_value(m->config, "eos_token_id", list);
     set = set && (has_bos ? kvass_json_set_int(m->config, "bos_token_id", bos)
                           : kvass_json_set_int(m->config, "bos_token_id", -1));
-    return set ? KVASS_OK : nomem(m);
+    return set ? KVASS_OK : kvass_gguf_making_nomem(m);
 }
 
 kvass_status kvass_gguf_make_config(kvass_checkpoint *ckpt, const kvass_gguf *gguf,
@@ -401,22 +247,22 @@ kvass_status kvass_gguf_make_config(kvass_checkpoint *ckpt, const kvass_gguf *gg
                                     const kvass_gguf_factors factors[KVASS_GGUF_N_FACTORS],
                                     kvass_error *err)
 {
-    typedef kvass_status (*step)(const making *m);
-    static const step steps[] = {take_keys,   take_vocab, fill_heads,
-                                 take_biases, take_rope,  take_ids};
-    making m = {.ckpt = ckpt, .g = gguf, .arch = arch, .factors = factors, .err = err};
+    typedef kvass_status (*step)(const gguf_making *m);
+    static const step steps[] = {
+        take_keys, take_vocab, fill_heads, take_biases, kvass_gguf_making_rope, take_ids};
+    gguf_making m = {.ckpt = ckpt, .g = gguf, .arch = arch, .factors = factors, .err = err};
     ckpt->config_path = strdup(ckpt->file_paths[0]);
     ckpt->config = m.config = kvass_json_new_object();
     if (!ckpt->config_path || !m.config ||
         !kvass_json_set_string(m.config, "model_type", arch->model_type)) {
-        return nomem(&m);
+        return kvass_gguf_making_nomem(&m);
     }
     kvass_status status = KVASS_OK;
     for (size_t i = 0; i < sizeof steps / sizeof *steps && status == KVASS_OK; i++) {
         status = steps[i](&m);
     }
     if (status == KVASS_OK && arch->complete && !arch->complete(m.config)) {
-        status = nomem(&m);
+        status = kvass_gguf_making_nomem(&m);
     }
     return status;
 }

@@ -1,5 +1,5 @@
 /* safetensors.c - a safetensors file into the directory of tensors.
- * Called by checkpoint.c, and by safetensors_index.c for each shard. The file is a length of 8
+ * Called by checkpoint.c, and by index.c for each shard. The file is a length of 8
  * bytes, a JSON header of that length, and the data. The tensors must tile the data exactly:
  * without holes or overlaps, from its first byte to the end of the file.
  */

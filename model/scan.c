@@ -1,5 +1,5 @@
 /* scan.c - the cursor over JSON text; see scan.h.
- * Called by safetensors.c and safetensors_index.c. No recursion, no allocation.
+ * Called by safetensors.c and index.c. No recursion, no allocation.
  */
 #include "model/scan.h"
 

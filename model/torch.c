@@ -40,8 +40,7 @@ static kvass_status find_pickle(kvass_torch *t, int32_t *entry, kvass_error *err
         return KVASS_OK;
     }
     return kvass_fail(err, KVASS_UNSUPPORTED, "CHECKPOINT_KIND",
-                      "%s: expected a PyTorch file, found a zip archive without data.pkl",
-                      t->ckpt->file_paths[0]);
+                      "%s: expected a PyTorch file, found a zip archive without data.pkl", t->path);
 }
 
 /* PyTorch says in an entry of its own which byte comes first; older versions do not. */
@@ -58,8 +57,7 @@ static kvass_status check_byte_order(kvass_torch *t, kvass_error *err)
     kvass_status status = kvass_zip_slurp(t->zip, entry, 64, &text, &n, err);
     if (status == KVASS_OK && (n != 6 || memcmp(text, "little", 6) != 0)) {
         status = kvass_fail(err, KVASS_UNSUPPORTED, "BYTE_ORDER",
-                            "%s: byte order \"%.16s\", expected \"little\"", t->ckpt->file_paths[0],
-                            text);
+                            "%s: byte order \"%.16s\", expected \"little\"", t->path, text);
     }
     free(text);
     return status;
@@ -73,7 +71,7 @@ static kvass_status find_state(kvass_torch *t, kvass_pickle_node *arguments, kva
     kvass_pickle_node root = kvass_pickle_root(p), found = 0;
     if (kvass_pickle_get_kind(p, root) != KVASS_PICKLE_DICT) {
         return kvass_fail(err, KVASS_FORMAT, "TENSOR_KIND",
-                          "%s: expected a dictionary of tensors, found %s", t->ckpt->file_paths[0],
+                          "%s: expected a dictionary of tensors, found %s", t->path,
                           kvass_pickle_kind_name(p, root));
     }
     t->state = root;
@@ -100,8 +98,8 @@ static kvass_status add_tensors(kvass_torch *t, kvass_error *err)
         const char *key = kvass_pickle_text(p, kvass_pickle_key(p, i), &n);
         if (!key || n == 0 || n >= MAX_NAME_BYTES || memchr(key, '\0', n)) {
             return kvass_fail(err, KVASS_FORMAT, "TENSOR_NAME",
-                              "%s: expected tensors by names of 1 .. %d bytes, found %s",
-                              t->ckpt->file_paths[0], MAX_NAME_BYTES - 1,
+                              "%s: expected tensors by names of 1 .. %d bytes, found %s", t->path,
+                              MAX_NAME_BYTES - 1,
                               kvass_pickle_kind_name(p, kvass_pickle_key(p, i)));
         }
         size_t skip = n > sizeof wrapper && memcmp(key, wrapper, sizeof wrapper - 1) == 0
@@ -115,12 +113,12 @@ static kvass_status add_tensors(kvass_torch *t, kvass_error *err)
     return status;
 }
 
-static kvass_status read_pickle(kvass_torch *t, char **text, kvass_error *err)
+static kvass_status read_pickle(kvass_torch *t, char **text, bool with_config, kvass_error *err)
 {
     int32_t entry = -1;
     size_t n = 0;
     kvass_pickle_node arguments = 0;
-    kvass_status status = kvass_zip_open(&t->zip, &t->ckpt->files[0], err);
+    kvass_status status = kvass_zip_open(&t->zip, &t->ckpt->files[t->file], err);
     if (status == KVASS_OK) {
         status = find_pickle(t, &entry, err);
     }
@@ -131,8 +129,7 @@ static kvass_status read_pickle(kvass_torch *t, char **text, kvass_error *err)
         status = kvass_zip_slurp(t->zip, entry, MAX_PICKLE_BYTES, text, &n, err);
     }
     if (status == KVASS_OK) {
-        status = kvass_pickle_read(&t->pickle, *text, n, kvass_torch_functions,
-                                   t->ckpt->file_paths[0], err);
+        status = kvass_pickle_read(&t->pickle, *text, n, kvass_torch_functions, t->path, err);
     }
     if (status == KVASS_OK) {
         status = find_state(t, &arguments, err);
@@ -143,22 +140,35 @@ static kvass_status read_pickle(kvass_torch *t, char **text, kvass_error *err)
     if (status == KVASS_OK) {
         status = kvass_torch_end(t, err);
     }
-    if (status == KVASS_OK && arguments) {
+    if (status == KVASS_OK && arguments && with_config) {
         status = kvass_torch_make_config(t, arguments, err);
     }
     return status;
 }
 
-kvass_status kvass_torch_read(kvass_checkpoint *ckpt, const char *path, kvass_error *err)
+/* One file's tensors, and with_config what its arguments say. */
+static kvass_status read_file(kvass_checkpoint *ckpt, const char *path, bool with_config,
+                              kvass_error *err)
 {
-    ckpt->format = "PyTorch";
-    kvass_torch t = {.ckpt = ckpt, .gathered = -1};
+    kvass_torch t = {.ckpt = ckpt, .path = path, .file = ckpt->n_files, .gathered = -1};
     char *text = NULL;
     kvass_status status = kvass_checkpoint_add_file(ckpt, path, err);
     if (status == KVASS_OK) {
-        status = read_pickle(&t, &text, err);
+        status = read_pickle(&t, &text, with_config, err);
     }
     close_torch(&t);
     free(text);
+    return status;
+}
+
+kvass_status kvass_torch_add_shard(kvass_checkpoint *ckpt, const char *path, kvass_error *err)
+{
+    return read_file(ckpt, path, false, err);
+}
+
+kvass_status kvass_torch_read(kvass_checkpoint *ckpt, const char *path, kvass_error *err)
+{
+    ckpt->format = "PyTorch";
+    kvass_status status = read_file(ckpt, path, true, err);
     return status == KVASS_OK ? kvass_checkpoint_seal(ckpt, err) : status;
 }

@@ -12,6 +12,8 @@
 /* A file while it is read. */
 typedef struct kvass_torch {
     kvass_checkpoint *ckpt;
+    const char *path; /* of the file, for messages */
+    int32_t file;     /* its place among the checkpoint's; what is gathered comes after it */
     kvass_zip *zip;
     kvass_pickle *pickle;
     char *prefix;            /* of all its entries: "archive/" */
@@ -29,6 +31,10 @@ kvass_status kvass_torch_add(kvass_torch *t, const char *name, kvass_pickle_node
 
 /* All of them are there: what was gathered becomes a file of the checkpoint. */
 kvass_status kvass_torch_end(kvass_torch *t, kvass_error *err);
+
+/* Open one file of weights and append its tensors to the checkpoint's directory, which stays
+ * unsealed: a shard of an index. As kvass_torch_read. */
+kvass_status kvass_torch_add_shard(kvass_checkpoint *ckpt, const char *path, kvass_error *err);
 
 /* ckpt->config from the dictionary of arguments; the tensors are there, under the names of the
  * file. Renames them where the family has others. FORMAT (CONFIG_TYPE, CONFIG_MISSING), UNSUPPORTED

@@ -59,8 +59,7 @@ typedef struct view {
 static kvass_status fail_tensor(const kvass_torch *t, const view *v, const char *rule,
                                 const char *what, kvass_error *err)
 {
-    return kvass_fail(err, KVASS_FORMAT, rule, "%s: tensor \"%.128s\": %s", t->ckpt->file_paths[0],
-                      v->name, what);
+    return kvass_fail(err, KVASS_FORMAT, rule, "%s: tensor \"%.128s\": %s", t->path, v->name, what);
 }
 
 /* ---- reading the pickle ---------------------------------------------------------------------- */
@@ -90,7 +89,7 @@ static kvass_status read_storage(kvass_torch *t, view *v, kvass_pickle_node node
     if (entry < 0) {
         return kvass_fail(err, KVASS_FORMAT, "STORAGE",
                           "%s: tensor \"%.128s\": its data is \"%.200s\", which the archive lacks",
-                          t->ckpt->file_paths[0], v->name, name);
+                          t->path, v->name, name);
     }
     kvass_status status = kvass_zip_place(t->zip, entry, &v->storage_at, &size, err);
     uint64_t expected;
@@ -98,11 +97,10 @@ static kvass_status read_storage(kvass_torch *t, view *v, kvass_pickle_node node
         (v->n_storage < 0 ||
          __builtin_mul_overflow((uint64_t)v->n_storage, v->n_element, &expected) ||
          expected != size)) {
-        status =
-            kvass_fail(err, KVASS_FORMAT, "STORAGE",
-                       "%s: tensor \"%.128s\": its storage has %" PRId64
-                       " elements of %u bytes, but \"%.128s\" has %" PRIu64 " bytes",
-                       t->ckpt->file_paths[0], v->name, v->n_storage, v->n_element, name, size);
+        status = kvass_fail(err, KVASS_FORMAT, "STORAGE",
+                            "%s: tensor \"%.128s\": its storage has %" PRId64
+                            " elements of %u bytes, but \"%.128s\" has %" PRIu64 " bytes",
+                            t->path, v->name, v->n_storage, v->n_element, name, size);
     }
     return status;
 }
@@ -149,8 +147,8 @@ static kvass_status read_view(kvass_torch *t, view *v, kvass_pickle_node value, 
     if (kvass_pickle_get_kind(p, value) != KVASS_PICKLE_CALL ||
         !kvass_pickle_is(p, value, rebuild_tensor)) {
         return kvass_fail(err, KVASS_FORMAT, "TENSOR_KIND",
-                          "%s: \"%.128s\": expected a tensor, found %s", t->ckpt->file_paths[0],
-                          v->name, kvass_pickle_kind_name(p, value));
+                          "%s: \"%.128s\": expected a tensor, found %s", t->path, v->name,
+                          kvass_pickle_kind_name(p, value));
     }
     if (!kvass_pickle_int(p, kvass_pickle_at(p, value, 1), &v->first)) {
         return fail_tensor(t, v, "SHAPE", "expected the place of its first element", err);
@@ -181,8 +179,7 @@ static kvass_status write_all(kvass_torch *t, const char *bytes, size_t n, kvass
         ssize_t done = write(t->gathered, bytes, n);
         if (done <= 0) {
             return kvass_fail(err, KVASS_IO, "FILE_WRITE",
-                              "%s: no room in memory for a transposed tensor",
-                              t->ckpt->file_paths[0]);
+                              "%s: no room in memory for a transposed tensor", t->path);
         }
         bytes += done;
         n -= (size_t)done;
@@ -219,36 +216,35 @@ static kvass_status gather_elements(kvass_torch *t, const view *v, const char *s
     return KVASS_OK;
 }
 
-/* A tensor that lies otherwise than row by row; it becomes one of the second file. */
+/* A tensor that lies otherwise than row by row; it becomes one of the file after. */
 static kvass_status gather(kvass_torch *t, view *v, kvass_error *err)
 {
     static const char zeros[ALIGNMENT] = {0};
     if (v->n_elements > v->n_storage - v->first) { /* more elements than there are: a bomb */
         return kvass_fail(err, KVASS_UNSUPPORTED, "TENSOR_STRIDES",
                           "%s: tensor \"%.128s\": elements that lie in one place are not supported",
-                          t->ckpt->file_paths[0], v->name);
+                          t->path, v->name);
     }
     if (t->gathered < 0) {
         t->gathered = memfd_create("kvass", MFD_CLOEXEC);
         if (t->gathered < 0) {
             return kvass_fail(err, KVASS_IO, "FILE_OPEN",
-                              "%s: no file in memory for a transposed tensor",
-                              t->ckpt->file_paths[0]);
+                              "%s: no file in memory for a transposed tensor", t->path);
         }
     }
     size_t n_bytes = (size_t)(v->n_storage - v->first) * v->n_element;
     char *storage = malloc(n_bytes), *chunk = malloc(CHUNK_BYTES);
     kvass_status status = storage && chunk ? KVASS_OK : kvass_fail_nomem(err, n_bytes, v->name);
     if (status == KVASS_OK) {
-        status =
-            kvass_file_read(&t->ckpt->files[0], v->storage_at + (uint64_t)v->first * v->n_element,
-                            storage, n_bytes, err);
+        status = kvass_file_read(&t->ckpt->files[t->file],
+                                 v->storage_at + (uint64_t)v->first * v->n_element, storage,
+                                 n_bytes, err);
     }
     if (status == KVASS_OK) {
         size_t n_pad = (ALIGNMENT - t->n_gathered % ALIGNMENT) % ALIGNMENT;
         status = write_all(t, zeros, n_pad, err);
     }
-    v->tensor.file = 1;
+    v->tensor.file = t->file + 1;
     v->tensor.offset = t->n_gathered;
     if (status == KVASS_OK) {
         status = gather_elements(t, v, storage, chunk, err);
@@ -261,7 +257,7 @@ static kvass_status gather(kvass_torch *t, view *v, kvass_error *err)
 kvass_status kvass_torch_add(kvass_torch *t, const char *name, kvass_pickle_node value,
                              kvass_error *err)
 {
-    view v = {.name = name};
+    view v = {.name = name, .tensor.file = t->file};
     kvass_status status = read_view(t, &v, value, err);
     if (status != KVASS_OK) {
         return status;

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 #include "engine/base/checked.h"
-#include "engine/base/file.h"
+#include "engine/base/gguf.h"
 #include "engine/base/options.h"
 #include "tokenizer/utf8.h"
 
@@ -32,7 +32,8 @@ static const char *const names[] = {
     "cl100k_base.tiktoken", "o200k_base.tiktoken"};
 #define LONGEST_NAME "/cl100k_base.tiktoken"
 
-/* The file that `path` means: itself, or the first of `names` in it. *out is the caller's. */
+/* The file that `path` means: itself, or the first of `names` in it, or its only GGUF file. *out is
+ * the caller's. */
 static kvass_status find_file(const char *path, char **out, kvass_error *err)
 {
     struct stat st;
@@ -52,7 +53,11 @@ static kvass_status find_file(const char *path, char **out, kvass_error *err)
         }
     }
     free(*out);
-    *out = NULL;
+    int n_gguf = 0;
+    kvass_status status = kvass_gguf_in_folder(path, out, &n_gguf, err);
+    if (status != KVASS_OK || n_gguf == 1) {
+        return status;
+    }
     return kvass_fail(
         err, KVASS_IO, "TOKENIZER_MISSING",
         "%s: no tokenizer.json, vocab.json, tokenizer.model, tokenizer.bin, meta.pkl or tiktoken "

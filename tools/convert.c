@@ -234,6 +234,23 @@ static void print_summary(const convert_args *args)
     kvass_model_close(&model);
 }
 
+/* The file says what windows there are, but llama.cpp runs these architectures without. */
+static void warn_of_windows(const kvass_model *model)
+{
+    static const char *const families[] = {"mistral", "phi3", "starcoder2"};
+    kvass_model_info info;
+    kvass_layer_info layer = {0};
+    kvass_model_get_info(model, &info);
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
+        if (strcmp(info.family, families[i]) == 0 &&
+            kvass_model_get_layer(model, 0, &layer, NULL) == KVASS_OK && layer.window > 0 &&
+            layer.window < info.n_ctx) {
+            cli_say("warning: llama.cpp sees no window of %d here; it agrees up to there",
+                    (int)layer.window);
+        }
+    }
+}
+
 static int convert(convert_args *args, const kvass_model *model)
 {
     kvass_error err;
@@ -245,6 +262,9 @@ static int convert(convert_args *args, const kvass_model *model)
         code = describe_tokenizer(args, model, &tok, &metadata);
     }
     args->convert.tokenizer_path = args->opts.tokenizer;
+    if (gguf && !args->opts.quiet) {
+        warn_of_windows(model);
+    }
     bool watched = !args->opts.quiet && isatty(STDERR_FILENO);
     args->convert.progress = watched ? show_progress : check_interrupt;
     shown_at = cli_now();

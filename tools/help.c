@@ -3,7 +3,7 @@
 #include "tools/help.h"
 
 #define MODEL_HELP                                                                                 \
-    "  -m MODEL             a folder, .safetensors, .index.json, .gguf or .bin\n"                  \
+    "  -m MODEL             a folder, .safetensors, .index.json, .gguf, .bin or .pt\n"             \
     "      --tokenizer PATH if not beside the model; --pattern NAME (tiktoken)\n"                  \
     "      --mmap           map the weights instead of reading them\n"                             \
     "  -q, -v               say less, say more\n"

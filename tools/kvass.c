@@ -45,9 +45,11 @@ static int print_version(void)
     (void)printf("build    %s, %s\n", KVASS_COMMIT, KVASS_BUILD);
     (void)printf("cpu      %s, %d threads\n", kvass_isa_name(~(uint32_t)0),
                  (int)kvass_default_threads());
-    (void)printf("formats  safetensors (F32, F16, BF16, one file or sharded), "
-                 "GGUF (v2, v3), llama2.c .bin (v0, v1, v2)\n");
-    (void)printf("families llama, gpt2, kvass\n");
+    (void)printf("formats  safetensors (F32, F16, BF16, one file or sharded), GGUF (v2, v3), "
+                 "PyTorch (since 1.6), llama2.c .bin (v0, v1, v2)\n");
+    (void)printf("families gemma, gemma2, gemma3_text, gpt2, gpt_neo, gpt_neox, granite, kvass, "
+                 "llama, mistral, nanogpt, olmo2, opt, phi, phi3, qwen2, qwen3, smollm3, stablelm, "
+                 "starcoder2\n");
     return cli_finish_output();
 }
 

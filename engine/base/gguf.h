@@ -73,6 +73,11 @@ typedef struct kvass_gguf {
 kvass_status kvass_gguf_open(kvass_gguf **out, const kvass_file *file, kvass_error *err);
 void kvass_gguf_close(kvass_gguf **gguf);
 
+/* *path is the GGUF file of a folder, in fresh memory; NULL when there is none, or more than one.
+ * *n_files: how many there are, the parts of a split one counted as one, which its first part
+ * stands for. IO (FILE_OPEN), NOMEM. */
+kvass_status kvass_gguf_in_folder(const char *folder, char **path, int *n_files, kvass_error *err);
+
 /* The value of a key, or NULL. */
 const kvass_gguf_value *kvass_gguf_find(const kvass_gguf *gguf, const char *key);
 

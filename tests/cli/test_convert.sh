@@ -71,6 +71,21 @@ if [ -e "$shared/models/stories260K/stories260K.bin" ]; then
     same "$out" "$work/text2"
 fi
 
+# a folder stands for its only GGUF file, and that has the tokenizer
+mkdir "$work/only"
+cp "$work/a.gguf" "$work/only/x.gguf"
+ids_of "$work/only" "$work/ids2"
+same "$work/ids" "$work/ids2"
+text_of "$work/only" "$work/text2"
+same "$work/text" "$work/text2"
+cp "$work/a.gguf" "$work/only/y.gguf"
+expect 3 "$KVASS" inspect "$work/only"
+says "expected one GGUF file, found 2"
+mv "$work/only/x.gguf" "$work/only/x-00001-of-00002.gguf"
+mv "$work/only/y.gguf" "$work/only/x-00002-of-00002.gguf"
+ids_of "$work/only" "$work/ids2"
+same "$work/ids" "$work/ids2"
+
 # what is there stays there
 echo old >"$work/old.gguf"
 mkdir "$work/dir"
@@ -92,6 +107,12 @@ cp -r "$work/folder" "$work/self"
 expect 0 "${c[@]}" --force --type f32 "$work/self" "$work/self"
 text_of "$work/self" "$work/text2"
 same "$work/text" "$work/text2"
+
+# what llama.cpp leaves out is told
+expect 0 "${c[@]}" --no-tokenizer "$golden/families/mistral" "$work/m.gguf"
+says "no window of 50 here"
+expect 0 "${c[@]}" -q --no-tokenizer --force "$golden/families/mistral" "$work/m.gguf"
+silent
 
 # what cannot be written
 expect 3 "${c[@]}" "$golden/families/opt" "$work/x.gguf" --no-tokenizer

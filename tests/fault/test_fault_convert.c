@@ -202,7 +202,7 @@ static void tokenizers(void **state)
 static void openings(void **state)
 {
     static const char *const paths[] = {"tests/golden/torch/views", "tests/golden/torch/llama2c.pt",
-                                        "tests/golden/torch/ckpt.pt",
+                                        "tests/golden/torch/ckpt.pt", "tests/golden/torch/sharded",
                                         "tests/golden/llama-bias/model.gguf"};
     static const fault_kind faults[] = {FAULT_MEMORY, FAULT_MAP, FAULT_READ_ERROR, FAULT_READ_END};
     (void)state;

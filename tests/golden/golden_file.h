@@ -35,7 +35,7 @@ typedef struct golden_case {
     bool greedy;                /* each id is the best after those before it */
 } golden_case;
 
-enum { GOLDEN_N_CASES = 67 };
+enum { GOLDEN_N_CASES = 76 };
 extern const golden_case golden_cases[GOLDEN_N_CASES];
 
 /* Paths of the case's checkpoint and of its golden file; false when the checkpoint is shared data

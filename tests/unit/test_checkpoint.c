@@ -63,6 +63,27 @@ static void folders_are_searched(void **state)
     expect_refused(f->path, "HEADER_SIZE", "model.safetensors: expected at least 8 bytes, found 5");
 }
 
+static void pytorch_shards_are_listed_by_an_index(void **state)
+{
+    static const struct {
+        const char *index, *rule, *needle;
+    } cases[] = {
+        {"{\"weight_map\":{\"a\":\"a.bin\"}}", "FILE_OPEN", "a.bin: cannot be opened"},
+        {"{\"weight_map\":{\"a\":\"../a.bin\"}}", "INDEX_NAME", "found \"../a.bin\""},
+        {"{\"weight_map\":{\"a\":\"a.bin\",\"b\":\"b.safetensors\"}}", "INDEX_NAME",
+         "the name of a .bin file in this folder, found \"b.safetensors\""},
+        {"{\"weight_map\":{\"a\":\"a.pt\"}}", "INDEX_NAME", "found \"a.pt\""},
+        {"{\"weight_map\":{\"a\":\"text.bin\"}}", "ZIP", "text.bin: its directory"},
+        {"{}", "INDEX_JSON", "pytorch_model.bin.index.json"},
+    };
+    const folder *f = *state;
+    write_text(f, "text.bin", "no archive");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_text(f, "pytorch_model.bin.index.json", cases[i].index);
+        expect_refused(f->path, cases[i].rule, cases[i].needle);
+    }
+}
+
 static void paths_may_end_in_slashes_or_stand_alone(void **state)
 {
     const folder *f = *state;
@@ -108,6 +129,7 @@ int main(void)
         TEST(other_files_are_refused_by_what_they_are),
         TEST(what_is_no_file_is_refused),
         TEST(folders_are_searched),
+        TEST(pytorch_shards_are_listed_by_an_index),
         TEST(paths_may_end_in_slashes_or_stand_alone),
         cmocka_unit_test(warnings_are_kept_up_to_a_number),
     };

@@ -156,6 +156,16 @@ FAMILIES = {
     "olmo2": (T.Olmo2Config(**keys(24, 4, 2), rope_parameters=dict(YARN)), HALF),
     "starcoder2": (T.Starcoder2Config(**keys(24, 4, 1), sliding_window=70, rope_parameters=default()),
                    HALF),
+    # these say nothing that GGUF files cannot say
+    "qwen2-plain": (T.Qwen2Config(**keys(24, 4, 1), rope_parameters=dict(YARN)), BRAIN),
+    "smollm3-plain": (T.SmolLM3Config(**keys(20, 2, 1, 5), rope_parameters=default(rope_theta=5e5)),
+                      HALF),
+    "gemma2-plain": (T.Gemma2Config(**keys(24, 4, 2, 3), head_dim=8, query_pre_attn_scalar=8,
+                                    sliding_window=33, attn_logit_softcapping=4.0,
+                                    final_logit_softcapping=10.0, rope_parameters=default()),
+                     {"cast": torch.float16, **HALF}),
+    "phi-plain": (T.PhiConfig(**keys(20, 4, 2), rope_parameters=default(partial_rotary_factor=0.4)),
+                  HALF),
     "nanogpt": (small_gpt2("gelu", True), {"nano": "nanogpt", "bias": False, **HALF}),
     "mingpt": (small_gpt2("gelu_new", False), {"nano": "mingpt", "bias": True, **HALF}),
 }

@@ -1,7 +1,8 @@
 """torch_files.py - PyTorch files with the weights of a golden, to hold the readers against each other.
 
 Writes into OUT: views/, pytorch_model.bin and config.json as save_pretrained writes them, but with
-transposed views, several tensors in one storage, and parameters; llama2c.pt, llama2.c's checkpoint with
+transposed views, several tensors in one storage, and parameters; sharded/, the same in three files with
+an index, where every other matrix is a transposed view; llama2c.pt, llama2.c's checkpoint with
 its model_args; ckpt.pt, nanoGPT's with the names that torch.compile gives. They hold the tensors of
 LLAMA/model.safetensors and NANOGPT/model.safetensors, and have to give the same logits.
 
@@ -74,10 +75,27 @@ def nanogpt_checkpoint(weights, config):
             "iter_num": 7}
 
 
+def write_shards(folder, weights, config, n=3):
+    folder.mkdir(parents=True, exist_ok=True)
+    where, size = {}, 0
+    for i in range(n):
+        name = f"pytorch_model-{i + 1:05}-of-{n:05}.bin"
+        part = {}
+        for k, (key, w) in enumerate(sorted(weights.items())):
+            if k % n == i:
+                part[key] = w.t().contiguous().t() if w.dim() == 2 and k % 2 else w.clone()
+                where[key], size = name, size + w.numel() * w.element_size()
+        torch.save(part, folder / name)
+    index = {"metadata": {"total_size": size}, "weight_map": where}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index, indent=2) + "\n")
+    (folder / "config.json").write_text(config)
+
+
 def main():
     llama, nanogpt, out = map(pathlib.Path, sys.argv[1:])
     (out / "views").mkdir(parents=True, exist_ok=True)
     weights, config = load_file(llama / "model.safetensors"), (llama / "config.json").read_text()
+    write_shards(out / "sharded", weights, config)
     torch.save(views(weights), out / "views" / "pytorch_model.bin")
     (out / "views" / "config.json").write_text(config)
     torch.save(llama2c_checkpoint(weights, json.loads(config)), out / "llama2c.pt")

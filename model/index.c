@@ -1,4 +1,4 @@
-/* safetensors_index.c - a model in several safetensors files, listed by an *.index.json.
+/* index.c - a model in several safetensors or PyTorch files, listed by an *.index.json.
  * Called by checkpoint.c. The index maps each tensor to the shard that holds it; shards lie beside
  * the index (symbolic links are followed: a Hugging Face cache consists of them), and a shard's
  * name is never a path. Index and shards must agree on every tensor.
@@ -11,6 +11,7 @@
 #include "model/limits.h"
 #include "model/safetensors.h"
 #include "model/scan.h"
+#include "model/torch.h"
 
 enum { MAX_INDEX_BYTES = 32 * 1024 * 1024 };
 
@@ -19,16 +20,29 @@ typedef struct index {
     kvass_map *shard_ids; /* shard name -> index into names */
     char **names;         /* names[n_shards] */
     int32_t n_shards;
-    kvass_map *shard_of; /* tensor name -> shard */
-    int64_t total_size;  /* -1: not given */
+    int32_t *first_files; /* [n_shards]: of the checkpoint's files, the first that is the shard's */
+    kvass_map *shard_of;  /* tensor name -> shard */
+    int64_t total_size;   /* -1: not given */
 } index_file;
 
-/* "x.safetensors" and nothing that could lead elsewhere */
-static bool is_plain_name(const char *name, size_t n)
+static const char *const tails[] = {".safetensors", ".bin"};
+
+static bool ends_with(const char *name, size_t n, const char *tail)
 {
-    static const char tail[] = ".safetensors";
-    return n > sizeof tail - 1 && n < 256 && strlen(name) == n && !strchr(name, '/') &&
-           strcmp(name + n - (sizeof tail - 1), tail) == 0;
+    size_t n_tail = strlen(tail);
+    return n > n_tail && strcmp(name + n - n_tail, tail) == 0;
+}
+
+/* "x.safetensors" or "x.bin", and nothing that could lead elsewhere; of one kind with the first */
+static bool is_plain_name(const index_file *x, const char *name, size_t n)
+{
+    size_t n_first = x->n_shards > 0 ? strlen(x->names[0]) : 0;
+    bool known = false;
+    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
+        known = known || (ends_with(name, n, tails[i]) &&
+                          (n_first == 0 || ends_with(x->names[0], n_first, tails[i])));
+    }
+    return known && n < 256 && strlen(name) == n && !strchr(name, '/');
 }
 
 static kvass_status add_shard(kvass_scan *s, index_file *x, const char *name, size_t n, int32_t *id)
@@ -38,12 +52,13 @@ static kvass_status add_shard(kvass_scan *s, index_file *x, const char *name, si
     if (*id >= 0) {
         return KVASS_OK;
     }
-    if (!is_plain_name(name, n)) {
+    if (!is_plain_name(x, name, n)) {
         s->rule = "INDEX_NAME";
-        return kvass_scan_fail(s, s->at,
-                               "expected the name of a .safetensors file in this folder, found "
-                               "\"%.128s\"",
-                               name);
+        return kvass_scan_fail(
+            s, s->at, "expected the name of a %s file in this folder, found \"%.128s\"",
+            x->n_shards > 0 && ends_with(x->names[0], strlen(x->names[0]), ".bin") ? ".bin"
+                                                                                   : ".safetensors",
+            name);
     }
     if (x->n_shards == KVASS_MAX_SHARDS) {
         s->rule = "INDEX_SHARDS";
@@ -156,6 +171,17 @@ static kvass_status scan_index(kvass_scan *s, index_file *x)
     return status;
 }
 
+/* The shard that a file of the checkpoint belongs to: tensors that a PyTorch shard has in another
+ * order than files have lie in one more file. */
+static int32_t shard_of_file(const index_file *x, int32_t file)
+{
+    int32_t shard = x->n_shards - 1;
+    while (shard > 0 && x->first_files[shard] > file) {
+        shard--;
+    }
+    return shard;
+}
+
 /* Each tensor read so far must be where the index says. */
 static kvass_status compare(const kvass_checkpoint *ckpt, const index_file *x, kvass_error *err)
 {
@@ -163,11 +189,11 @@ static kvass_status compare(const kvass_checkpoint *ckpt, const index_file *x, k
     for (int32_t i = 0; i < ckpt->n_tensors; i++) {
         const kvass_tensor *t = &ckpt->tensors[i];
         int32_t listed = kvass_map_get(x->shard_of, t->name, strlen(t->name));
-        if (listed != t->file) {
+        int32_t found = shard_of_file(x, t->file);
+        if (listed != found) {
             return kvass_fail(err, KVASS_FORMAT, "INDEX_TENSOR",
                               "%s: tensor \"%.128s\": expected it in %s, found it in %s", x->path,
-                              t->name, listed < 0 ? "no shard" : x->names[listed],
-                              x->names[t->file]);
+                              t->name, listed < 0 ? "no shard" : x->names[listed], x->names[found]);
         }
     }
     if (n_listed != (size_t)ckpt->n_tensors) {
@@ -178,11 +204,13 @@ static kvass_status compare(const kvass_checkpoint *ckpt, const index_file *x, k
     return KVASS_OK;
 }
 
-static kvass_status read_shards(kvass_checkpoint *ckpt, const index_file *x, kvass_error *err)
+static kvass_status read_shards(kvass_checkpoint *ckpt, index_file *x, kvass_error *err)
 {
     const char *slash = strrchr(x->path, '/');
     size_t n_folder = slash ? (size_t)(slash - x->path) + 1 : 0;
     kvass_status status = KVASS_OK;
+    ckpt->format = ends_with(x->names[0], strlen(x->names[0]), ".bin") ? "PyTorch (sharded)"
+                                                                       : "safetensors (sharded)";
     for (int32_t i = 0; i < x->n_shards && status == KVASS_OK; i++) {
         size_t n_name = strlen(x->names[i]);
         char *path = malloc(n_folder + n_name + 1);
@@ -191,7 +219,10 @@ static kvass_status read_shards(kvass_checkpoint *ckpt, const index_file *x, kva
         }
         memcpy(path, x->path, n_folder);
         memcpy(path + n_folder, x->names[i], n_name + 1);
-        status = kvass_safetensors_add(ckpt, path, err);
+        x->first_files[i] = ckpt->n_files;
+        status = ends_with(path, n_folder + n_name, ".bin")
+                     ? kvass_torch_add_shard(ckpt, path, err)
+                     : kvass_safetensors_add(ckpt, path, err);
         free(path);
     }
     if (status == KVASS_OK) {
@@ -212,13 +243,11 @@ static void check_total(kvass_checkpoint *ckpt, const index_file *x)
     }
 }
 
-kvass_status kvass_safetensors_index_read(kvass_checkpoint *ckpt, const char *path,
-                                          kvass_error *err)
+kvass_status kvass_index_read(kvass_checkpoint *ckpt, const char *path, kvass_error *err)
 {
     index_file x = {.path = path, .total_size = -1};
     char *text = NULL;
     size_t n = 0;
-    ckpt->format = "safetensors (sharded)";
     kvass_status status = kvass_file_slurp(path, MAX_INDEX_BYTES, &text, &n, err);
     if (status == KVASS_OK) {
         status = kvass_map_open(&x.shard_ids, err);
@@ -232,7 +261,9 @@ kvass_status kvass_safetensors_index_read(kvass_checkpoint *ckpt, const char *pa
     }
     free(text);
     if (status == KVASS_OK) {
-        status = read_shards(ckpt, &x, err);
+        x.first_files = calloc((size_t)x.n_shards, sizeof *x.first_files);
+        status = x.first_files ? read_shards(ckpt, &x, err)
+                               : kvass_fail_nomem(err, sizeof *x.first_files, "the shards");
     }
     if (status == KVASS_OK) {
         check_total(ckpt, &x);
@@ -241,6 +272,7 @@ kvass_status kvass_safetensors_index_read(kvass_checkpoint *ckpt, const char *pa
         free(x.names[i]);
     }
     free(x.names);
+    free(x.first_files);
     kvass_map_close(&x.shard_ids);
     kvass_map_close(&x.shard_of);
     return status;
