@@ -179,6 +179,13 @@ KVASS_API kvass_status kvass_model_get_tensor(const kvass_model *model, int32_t 
 KVASS_API kvass_status kvass_model_read_tensor(const kvass_model *model, int32_t i, size_t offset,
                                                void *buf, size_t n_bytes, kvass_error *err);
 
+/* Elements [first, first + n) of the i-th tensor, in the order its file stores them, as floats into
+ * out[n]; works for a header_only model, too. first is a multiple of 256, and so is n unless it
+ * reaches the end. INVALID, UNSUPPORTED when the type is not one of kvass_dtype, IO, FORMAT,
+ * NOMEM. */
+KVASS_API kvass_status kvass_model_read_values(const kvass_model *model, int32_t i, int64_t first,
+                                               float *out, int64_t n, kvass_error *err);
+
 /* ---- context --------------------------------------------------------------------------------- */
 
 typedef struct kvass_context kvass_context;

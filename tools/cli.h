@@ -125,9 +125,9 @@ int cli_open_tokenizer(const cli_options *opts, const kvass_model *model, kvass_
 /* The same, but without a word when there is none: *tok is NULL then. */
 void cli_try_tokenizer(const cli_options *opts, const kvass_model *model, kvass_tokenizer **tok);
 
-/* Size in bytes of the tokenizer.json or vocab.json beside a model of safetensors, 0 if there is
- * none; *name is set. */
-size_t cli_tokenizer_bytes(const kvass_model *model, const char **name);
+/* Size in bytes of the tokenizer.json or vocab.json beside a model, 0 if there is none; its path is
+ * written to path[n]. */
+size_t cli_tokenizer_bytes(const kvass_model *model, char *path, size_t n);
 
 /* Whether weights, buffers and cache of n contexts fit the memory there is; says what does not, in
  * a table. Returns an exit code. */

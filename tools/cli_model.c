@@ -256,18 +256,19 @@ static kvass_status open_tokenizer(const cli_options *opts, const kvass_model *m
     return kvass_tokenizer_open_as(tok, folder, &options, err);
 }
 
-size_t cli_tokenizer_bytes(const kvass_model *model, const char **name)
+size_t cli_tokenizer_bytes(const kvass_model *model, char *path, size_t n)
 {
     static const char *const names[] = {"tokenizer.json", "vocab.json"};
-    char folder[PATH_SIZE], path[PATH_SIZE];
+    char folder[PATH_SIZE], found[PATH_SIZE];
     kvass_model_info info;
     kvass_model_get_info(model, &info);
     model_folder(info.path, folder);
     bool beside = !is_llama2c(&info) && strncmp(info.format, "GGUF", 4) != 0;
     for (int i = 0; i < 2 && beside; i++) {
         struct stat st;
-        if (join(path, folder, names[i]) && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
-            *name = names[i];
+        if (join(found, folder, names[i]) && stat(found, &st) == 0 && S_ISREG(st.st_mode) &&
+            strlen(found) < n) {
+            (void)snprintf(path, n, "%s", found);
             return (size_t)st.st_size;
         }
     }

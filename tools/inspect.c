@@ -1,5 +1,6 @@
 /* inspect.c - `kvass inspect`: what a checkpoint is and what it costs, from its header alone.
- * Only --check reads weights (inspect_check.c).
+ * Only --check reads weights (inspect_check.c). Of a large tokenizer beside it only kind and size
+ * are told.
  */
 #include "tools/inspect.h"
 #include "tools/help.h"
@@ -34,8 +35,11 @@ typedef struct report {
     size_t scratch, cache;      /* of the context asked for */
     size_t per_token[N_STORES]; /* bytes that one more position adds to the cache */
     kvass_tokenizer_info tok;   /* kind NULL: none found, or not read */
-    const char *unread;         /* the file of a tokenizer that was left alone for its size */
+    char unread[64];            /* the file of a tokenizer that was left alone for its size */
     size_t unread_bytes;
+    bool glanced; /* kind and size of that one are known all the same */
+    inspect_tokenizer glance;
+    inspect_stats *stats;         /* --check: [n_tensors] */
     int64_t n_bad, n_bad_tensors; /* --check: values that are NaN or infinite */
 } report;
 
@@ -71,7 +75,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 
 static const struct argp_option options[] = {
     {"tensors", KEY_TENSORS, NULL, 0, "list every tensor", 0},
-    {"check", KEY_CHECK, NULL, 0, "read all weights and look for NaN and infinity", 0},
+    {"check", KEY_CHECK, NULL, 0, "read all weights: NaN, infinity, statistics of each tensor", 0},
     {"json", KEY_JSON, NULL, 0, "one JSON document", 0},
     {0},
 };
@@ -125,17 +129,25 @@ static int gather(inspect_args *args, const kvass_model *model, report *r)
     if (kvass_context_bytes(model, &args->opts.context, &r->scratch, &r->cache, &err) != KVASS_OK) {
         return cli_fail(&err);
     }
-    return args->check ? inspect_check(model, &r->n_bad, &r->n_bad_tensors) : CLI_OK;
+    int code = args->check ? inspect_check(model, &r->stats) : CLI_OK;
+    for (int32_t i = 0; code == CLI_OK && r->stats && i < r->info.n_tensors; i++) {
+        r->n_bad += r->stats[i].n_bad;
+        r->n_bad_tensors += r->stats[i].n_bad > 0;
+    }
+    return code;
 }
 
 static void look_at_tokenizer(const inspect_args *args, const kvass_model *model,
                               kvass_tokenizer **tok, report *r)
 {
+    char path[4096];
     const char *name;
-    size_t n_bytes = args->opts.tokenizer ? 0 : cli_tokenizer_bytes(model, &name);
+    size_t n_bytes = args->opts.tokenizer ? 0 : cli_tokenizer_bytes(model, path, sizeof path);
     if (n_bytes > QUICK) {
-        r->unread = name;
+        name = strrchr(path, '/');
+        (void)snprintf(r->unread, sizeof r->unread, "%.63s", name ? name + 1 : path);
         r->unread_bytes = n_bytes;
+        r->glanced = inspect_glance(path, &r->glance);
         return;
     }
     cli_try_tokenizer(&args->opts, model, tok);
@@ -174,6 +186,7 @@ static void print_text(const inspect_args *args, const kvass_model *model, const
     (void)printf("vocabulary  %d%s\n", (int)info->n_vocab,
                  info->tied ? ", output tied to the embedding" : "");
     (void)printf("context     %d, positions %s\n", (int)info->n_ctx, info->positions);
+    inspect_print_layers(model, info->n_layers);
     (void)printf("parameters  %lld, %.2f MiB in memory\n", (long long)info->n_params,
                  (double)info->weight_bytes / MIB);
     for (int d = 0; d <= KVASS_N_DTYPES; d++) {
@@ -197,7 +210,11 @@ static void print_text(const inspect_args *args, const kvass_model *model, const
     if (r->tok.kind) {
         (void)printf("tokenizer   %s, %d tokens, bos %d, eos %d\n", r->tok.kind,
                      (int)r->tok.n_vocab, (int)r->tok.bos, (int)r->tok.eos);
-    } else if (r->unread) {
+    } else if (r->glanced) {
+        (void)printf("tokenizer   %s, %lld tokens and %lld added ones (%s, %.1f MiB)\n",
+                     r->glance.kind, (long long)r->glance.n_vocab, (long long)r->glance.n_added,
+                     r->unread, (double)r->unread_bytes / MIB);
+    } else if (r->unread_bytes > 0) {
         (void)printf("tokenizer   %s of %.1f MiB, not read (--tokenizer PATH reads it)\n",
                      r->unread, (double)r->unread_bytes / MIB);
     } else {
@@ -207,6 +224,7 @@ static void print_text(const inspect_args *args, const kvass_model *model, const
     if (args->check) {
         (void)printf("check       %lld NaN or infinite values in %lld of %d tensors\n",
                      (long long)r->n_bad, (long long)r->n_bad_tensors, (int)info->n_tensors);
+        inspect_print_stats(model, r->stats);
     }
     if (args->tensors) {
         print_tensors(model, r);
@@ -254,9 +272,14 @@ static json_t *tokenizer_document(const report *r)
         return json_pack("{s:s, s:i, s:i, s:i}", "kind", r->tok.kind, "n_vocab",
                          (int)r->tok.n_vocab, "bos", (int)r->tok.bos, "eos", (int)r->tok.eos);
     }
-    return r->unread ? json_pack("{s:n, s:s, s:I}", "kind", "unread", r->unread, "bytes",
-                                 (json_int_t)r->unread_bytes)
-                     : json_null();
+    if (r->glanced) {
+        return json_pack("{s:s, s:I, s:I, s:s, s:I}", "kind", r->glance.kind, "n_vocab",
+                         (json_int_t)r->glance.n_vocab, "n_added", (json_int_t)r->glance.n_added,
+                         "file", r->unread, "bytes", (json_int_t)r->unread_bytes);
+    }
+    return r->unread_bytes > 0 ? json_pack("{s:n, s:s, s:I}", "kind", "unread", r->unread, "bytes",
+                                           (json_int_t)r->unread_bytes)
+                               : json_null();
 }
 
 static int print_document(const inspect_args *args, const kvass_model *model, const report *r)
@@ -287,9 +310,11 @@ static int print_document(const inspect_args *args, const kvass_model *model, co
         json_pack("{s:i, s:I, s:I, s:I}", "n_ctx", (int)args->opts.context.n_ctx, "weight_bytes",
                   (json_int_t)info->weight_bytes, "scratch_bytes", (json_int_t)r->scratch,
                   "cache_bytes", (json_int_t)r->cache));
+    (void)json_object_set_new(root, "layers", inspect_json_layers(model, info->n_layers));
     (void)json_object_set_new(root, "tokenizer", tokenizer_document(r));
     if (args->check) {
         (void)json_object_set_new(root, "bad_values", json_integer((json_int_t)r->n_bad));
+        (void)json_object_set_new(root, "statistics", inspect_json_stats(model, r->stats));
     }
     if (args->tensors) {
         (void)json_object_set_new(root, "tensors", tensor_list(model, r));
@@ -324,6 +349,7 @@ static int run_inspect(int argc, char **argv)
     if (code == CLI_OK && r.n_bad > 0) {
         code = CLI_BAD_MODEL;
     }
+    free(r.stats);
     kvass_tokenizer_close(&tok);
     kvass_model_close(&model);
     return code;

@@ -1,11 +1,12 @@
 /* inspect_check.c - `kvass inspect --check`: every stored number, looked at once.
- * Numbers are judged by their bits, so that no type has to be widened.
  */
 #include "tools/inspect.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
-#define BLOCK_SIZE ((size_t)1 << 20)
+enum { BLOCK = 1 << 16 };
 
 int64_t inspect_n_elements(const kvass_tensor_info *tensor)
 {
@@ -16,106 +17,108 @@ int64_t inspect_n_elements(const kvass_tensor_info *tensor)
     return n;
 }
 
-/* Where a type keeps floating-point numbers: n beside each other, `width` bytes wide, and `step`
- * bytes from such a group to the next. */
-typedef struct scan_rule {
-    size_t start, step, width, n;
-    uint32_t exponent; /* all its bits set: infinity or NaN */
-} scan_rule;
+/* The sums of one tensor so far, over its finite numbers. */
+typedef struct sums {
+    int64_t n;
+    double sum, squares;
+} sums;
 
-/* GGUF's blocks hold a scale, or a scale and an offset, as f16. */
-static const scan_rule block_rules[KVASS_N_DTYPES] = {
-    [KVASS_DTYPE_Q8_0] = {0, 34, 2, 1, 0x7c00u},    [KVASS_DTYPE_Q4_0] = {0, 18, 2, 1, 0x7c00u},
-    [KVASS_DTYPE_Q4_1] = {0, 20, 2, 2, 0x7c00u},    [KVASS_DTYPE_Q5_0] = {0, 22, 2, 1, 0x7c00u},
-    [KVASS_DTYPE_Q5_1] = {0, 24, 2, 2, 0x7c00u},    [KVASS_DTYPE_Q2_K] = {80, 84, 2, 2, 0x7c00u},
-    [KVASS_DTYPE_Q3_K] = {108, 110, 2, 1, 0x7c00u}, [KVASS_DTYPE_Q4_K] = {0, 144, 2, 2, 0x7c00u},
-    [KVASS_DTYPE_Q5_K] = {0, 176, 2, 2, 0x7c00u},   [KVASS_DTYPE_Q6_K] = {208, 210, 2, 1, 0x7c00u},
-};
-
-static bool rule_of(const kvass_tensor_info *tensor, scan_rule *rule)
+static void look(const float *x, int64_t n, inspect_stats *stats, sums *s)
 {
-    switch (tensor->dtype) {
-    case KVASS_DTYPE_F32:
-        *rule = (scan_rule){0, 4, 4, 1, 0x7f800000u};
-        return true;
-    case KVASS_DTYPE_F16:
-        *rule = (scan_rule){0, 2, 2, 1, 0x7c00u};
-        return true;
-    case KVASS_DTYPE_BF16:
-        *rule = (scan_rule){0, 2, 2, 1, 0x7f80u};
-        return true;
-    case KVASS_DTYPE_Q8_F32: /* all int8 first, then the scales */
-        *rule = (scan_rule){(size_t)inspect_n_elements(tensor), 4, 4, 1, 0x7f800000u};
-        return true;
-    case KVASS_N_DTYPES:
-        return false;
-    default:
-        *rule = block_rules[tensor->dtype];
-        return true;
+    for (int64_t i = 0; i < n; i++) {
+        if (!isfinite(x[i])) {
+            stats->n_bad++;
+            continue;
+        }
+        stats->min = s->n == 0 || x[i] < stats->min ? x[i] : stats->min;
+        stats->max = s->n == 0 || x[i] > stats->max ? x[i] : stats->max;
+        s->sum += x[i];
+        s->squares += (double)x[i] * x[i];
+        s->n++;
     }
 }
 
-static int64_t count_bad(const unsigned char *block, size_t n_bytes, const scan_rule *rule)
+static kvass_status check_tensor(const kvass_model *model, int32_t i, float *block,
+                                 inspect_stats *stats, kvass_error *err)
 {
-    int64_t n_bad = 0;
-    for (size_t i = 0; i < n_bytes; i += rule->step) {
-        for (size_t j = i, k = 0; k < rule->n && j + rule->width <= n_bytes; k++) {
-            uint32_t bits = (uint32_t)block[j] | (uint32_t)block[j + 1] << 8;
-            if (rule->width == 4) {
-                bits |= (uint32_t)block[j + 2] << 16 | (uint32_t)block[j + 3] << 24;
-            }
-            n_bad += (bits & rule->exponent) == rule->exponent;
-            j += rule->width;
+    kvass_tensor_info tensor;
+    kvass_status status = kvass_model_get_tensor(model, i, &tensor, err);
+    if (status != KVASS_OK || tensor.dtype == KVASS_N_DTYPES) {
+        return status;
+    }
+    sums s = {0};
+    int64_t n = inspect_n_elements(&tensor);
+    for (int64_t at = 0; at < n && status == KVASS_OK; at += BLOCK) {
+        int64_t n_block = n - at < BLOCK ? n - at : BLOCK;
+        status = kvass_model_read_values(model, i, at, block, n_block, err);
+        if (status == KVASS_OK) {
+            look(block, n_block, stats, &s);
         }
     }
-    return n_bad;
+    stats->known = s.n > 0;
+    if (s.n > 0) {
+        stats->mean = s.sum / (double)s.n;
+        double variance = s.squares / (double)s.n - stats->mean * stats->mean;
+        stats->sd = variance > 0 ? sqrt(variance) : 0;
+    }
+    if (status == KVASS_OK && stats->n_bad > 0) {
+        cli_say("tensor %s: %lld values are NaN or infinite", tensor.name, (long long)stats->n_bad);
+    }
+    return status;
 }
 
-static kvass_status check_tensor(const kvass_model *model, int32_t i,
-                                 const kvass_tensor_info *tensor, unsigned char *block,
-                                 int64_t *n_bad, kvass_error *err)
-{
-    scan_rule rule;
-    if (!rule_of(tensor, &rule)) {
-        return KVASS_OK;
-    }
-    size_t block_size = BLOCK_SIZE / rule.step * rule.step;
-    for (size_t at = rule.start; at < tensor->n_bytes; at += block_size) {
-        size_t n = tensor->n_bytes - at < block_size ? tensor->n_bytes - at : block_size;
-        kvass_status status = kvass_model_read_tensor(model, i, at, block, n, err);
-        if (status != KVASS_OK) {
-            return status;
-        }
-        *n_bad += count_bad(block, n, &rule);
-    }
-    return KVASS_OK;
-}
-
-int inspect_check(const kvass_model *model, int64_t *n_bad, int64_t *n_bad_tensors)
+int inspect_check(const kvass_model *model, inspect_stats **stats)
 {
     kvass_error err;
     kvass_model_info info;
     kvass_model_get_info(model, &info);
-    unsigned char *block = malloc(BLOCK_SIZE);
-    if (!block) {
-        cli_say("out of memory for %zu bytes", BLOCK_SIZE);
+    float *block = malloc(BLOCK * sizeof *block);
+    *stats = calloc((size_t)info.n_tensors + 1, sizeof **stats);
+    if (!block || !*stats) {
+        free(block);
+        cli_say("out of memory for %zu bytes", BLOCK * sizeof *block);
         return CLI_NO_ROOM;
     }
     kvass_status status = KVASS_OK;
     for (int32_t i = 0; i < info.n_tensors && status == KVASS_OK; i++) {
-        kvass_tensor_info tensor;
-        int64_t n = 0;
-        status = kvass_model_get_tensor(model, i, &tensor, &err);
-        if (status == KVASS_OK) {
-            status = check_tensor(model, i, &tensor, block, &n, &err);
-        }
-        if (status == KVASS_OK && n > 0) {
-            *n_bad += n;
-            ++*n_bad_tensors;
-            cli_say("%s: tensor %s: %lld values are NaN or infinite", info.path, tensor.name,
-                    (long long)n);
-        }
+        status = check_tensor(model, i, block, &(*stats)[i], &err);
     }
     free(block);
     return status == KVASS_OK ? CLI_OK : cli_fail(&err);
+}
+
+void inspect_print_stats(const kvass_model *model, const inspect_stats *stats)
+{
+    kvass_tensor_info tensor;
+    (void)printf("  %12s %12s %12s %12s\n", "least", "greatest", "mean", "deviation");
+    for (int32_t i = 0; kvass_model_get_tensor(model, i, &tensor, NULL) == KVASS_OK; i++) {
+        const inspect_stats *s = &stats[i];
+        if (s->known) {
+            (void)printf("  %12.5g %12.5g %12.5g %12.5g  ", (double)s->min, (double)s->max, s->mean,
+                         s->sd);
+        } else {
+            (void)printf("  %12s %12s %12s %12s  ", "-", "-", "-", "-");
+        }
+        cli_put_text(tensor.name, strlen(tensor.name), false);
+        (void)printf("\n");
+    }
+}
+
+json_t *inspect_json_stats(const kvass_model *model, const inspect_stats *stats)
+{
+    json_t *list = json_array();
+    kvass_tensor_info tensor;
+    for (int32_t i = 0; list && kvass_model_get_tensor(model, i, &tensor, NULL) == KVASS_OK; i++) {
+        const inspect_stats *s = &stats[i];
+        json_t *one =
+            json_pack("{s:o, s:I}", "name", cli_json_text(tensor.name, strlen(tensor.name)),
+                      "bad_values", (json_int_t)s->n_bad);
+        const double values[] = {(double)s->min, (double)s->max, s->mean, s->sd};
+        static const char *const keys[] = {"min", "max", "mean", "sd"};
+        for (int k = 0; one && k < 4; k++) {
+            (void)json_object_set_new(one, keys[k], s->known ? json_real(values[k]) : json_null());
+        }
+        (void)json_array_append_new(list, one);
+    }
+    return list;
 }

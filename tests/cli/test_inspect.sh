@@ -38,6 +38,60 @@ json 'd["tokenizer"] == {"kind": None, "unread": "tokenizer.json", "bytes": 6000
 expect 0 "$KVASS" inspect "$work/large"
 grep -q "^tokenizer .*not read" "$out" || fail "tokenizer: $(cat "$out")"
 
+# kind and size of a large one are told without reading it properly
+python3 - "$work/large" <<'PYTHON'
+import json, sys
+vocab = {"token \\\\\" %d" % i: i for i in range(30000)}
+merges = ["a b"] * 7
+added = [{"id": 30000 + i, "content": "<%d>" % i} for i in range(3)]
+whole = {"version": "1.0", "added_tokens": added, "normalizer": {"type": "NFC"},
+         "model": {"type": "BPE", "vocab": vocab, "merges": merges}}
+with open(sys.argv[1] + "/tokenizer.json", "w") as f:
+    json.dump(whole, f, indent=1)
+PYTHON
+expect 0 "$KVASS" inspect "$work/large" --json
+json 'd["tokenizer"]["kind"] == "BPE" and d["tokenizer"]["file"] == "tokenizer.json"' \
+    'd["tokenizer"]["n_vocab"] == 30000 and d["tokenizer"]["n_added"] == 3'
+expect 0 "$KVASS" inspect "$work/large"
+grep -q "^tokenizer   BPE, 30000 tokens and 3 added ones (tokenizer.json" "$out" ||
+    fail "tokenizer: $(cat "$out")"
+python3 - "$work/large" <<'PYTHON'
+import json, sys
+with open(sys.argv[1] + "/tokenizer.json", "w") as f:
+    json.dump({"model": {"type": "Unigram", "vocab": [["[%d,]" % i, -1.5] for i in range(50000)]},
+               "added_tokens": []}, f)
+PYTHON
+expect 0 "$KVASS" inspect "$work/large" --json
+json 'd["tokenizer"]["kind"] == "Unigram" and d["tokenizer"]["n_vocab"] == 50000' \
+    'd["tokenizer"]["n_added"] == 0'
+head -c 600000 "$work/large/tokenizer.json" >"$work/cut"
+mv "$work/cut" "$work/large/tokenizer.json"
+expect 0 "$KVASS" inspect "$work/large" --json
+json 'd["tokenizer"]["kind"] is None'
+
+# windows and owners, layer by layer
+expect 0 "$KVASS" inspect "$golden/kvass" --json
+json 'len(d["layers"]) == d["n_layers"]' 'any(l["window"] > 0 for l in d["layers"])' \
+    'all(l["owner"] <= i for i, l in enumerate(d["layers"]))' \
+    'any(l["owner"] < i for i, l in enumerate(d["layers"]))'
+expect 0 "$KVASS" inspect "$golden/kvass"
+grep -q "^attention .*the newest [0-9]* tokens in layers" "$out" || fail "no windows: $(cat "$out")"
+grep -q "^sharing .*layer [0-9]* reads keys of" "$out" || fail "no owners: $(cat "$out")"
+expect 0 "$KVASS" inspect "$golden/llama-mha"
+grep -q "^attention   all tokens in layers 0-1$" "$out" || fail "attention: $(cat "$out")"
+grep -q "^sharing" "$out" && fail "sharing: $(cat "$out")"
+
+# statistics of every tensor, of quantized types as well
+for name in llama-bf16 llama-f16 llama-q8/v2-g64.bin llama-mha; do
+    expect 0 "$KVASS" inspect "$golden/$name" --json --check --tensors
+    json 'len(d["statistics"]) == len(d["tensors"])' \
+        'all(s["min"] <= s["mean"] <= s["max"] and s["sd"] >= 0 for s in d["statistics"])' \
+        'all(-9 < s["min"] and s["max"] < 9 and s["bad_values"] == 0 for s in d["statistics"])' \
+        'sum(s["sd"] > 0.001 for s in d["statistics"]) > len(d["statistics"]) / 2'
+done
+expect 0 "$KVASS" inspect "$golden/llama-mha" --check
+[ "$(grep -c "^ .*model\." "$out")" -gt 10 ] || fail "no statistics: $(cat "$out")"
+
 # --check finds a NaN and an infinity, and says where
 cp -r "$golden/llama-mha" "$work/poisoned"
 chmod -R u+w "$work/poisoned"
@@ -53,7 +107,7 @@ with open(sys.argv[1], "r+b") as f:
         f.write(struct.pack("<f", value))
 PYTHON
 expect 3 "$KVASS" inspect --check --json "$work/poisoned"
-json 'd["bad_values"] == 2'
+json 'd["bad_values"] == 2' 'sum(s["bad_values"] for s in d["statistics"]) == 2'
 [ "$(grep -c "1 values are NaN or infinite" "$err")" -eq 2 ] || fail "no names: $(cat "$err")"
 expect 0 "$KVASS" inspect "$work/poisoned"
 # its logits show it, as null in JSON
