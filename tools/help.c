@@ -114,8 +114,8 @@ const char details_generate[] =
 const char help_inspect[] =
     "usage: kvass inspect [OPTION...] [MODEL]\n"
     "\n"
-    "Shows family, dimensions, what each layer sees, parameters, element types, cache\n"
-    "bytes per token, the memory a context takes, kind and size of the tokenizer.\n"
+    "Shows family, dimensions, what each layer sees, parameters, element types,\n"
+    "cache bytes per token, the memory a context takes, and the tokenizer's size.\n"
     "Reads headers only.\n"
     "\n"
     "      --tensors        list every tensor\n"
