@@ -119,7 +119,7 @@ const char help_inspect[] =
     "Reads headers only.\n"
     "\n"
     "      --tensors        list every tensor\n"
-    "      --check          read all weights: NaN, infinity, statistics of each tensor\n"
+    "      --check          read all weights: NaN, infinity, statistics per tensor\n"
     "                       (exit 3 if there are any)\n"
     "      --json           one JSON document\n"
     "model:\n" MODEL_HELP "memory is given for this context:\n" CONTEXT_HELP "\n"

@@ -75,7 +75,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 
 static const struct argp_option options[] = {
     {"tensors", KEY_TENSORS, NULL, 0, "list every tensor", 0},
-    {"check", KEY_CHECK, NULL, 0, "read all weights: NaN, infinity, statistics of each tensor", 0},
+    {"check", KEY_CHECK, NULL, 0, "read all weights: NaN, infinity, statistics per tensor", 0},
     {"json", KEY_JSON, NULL, 0, "one JSON document", 0},
     {0},
 };
