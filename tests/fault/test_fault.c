@@ -184,6 +184,24 @@ static kvass_status open_cache(const char *path, kvass_error *err)
     return status;
 }
 
+static kvass_seq *some_seq; /* of a context that is open */
+
+static kvass_status watch_seq(const char *path, kvass_error *err)
+{
+    enum { N = 3 };
+    static float weights[2][N * N];
+    static unsigned char keys[2][N * N];
+    (void)path;
+    kvass_attention_map maps[2];
+    for (int i = 0; i < 2; i++) {
+        maps[i] = (kvass_attention_map){
+            .layer = i, .head = i, .n = N, .weights = weights[i], .keys = keys[i]};
+    }
+    kvass_status status = kvass_seq_watch(some_seq, maps, 2, err);
+    expect(kvass_seq_watch(some_seq, NULL, 0, NULL) == KVASS_OK, "watching cannot end");
+    return status;
+}
+
 /* ---- the table ------------------------------------------------------------------------------- */
 
 typedef kvass_status operation(const char *argument, kvass_error *err);
@@ -373,6 +391,11 @@ static void the_rest_without_memory(void **state)
         try(all[i].run, all[i].name, FAULT_MEMORY);
         try(all[i].run, all[i].name, FAULT_MAP);
     }
+    kvass_context *context;
+    assert_int_equal(kvass_context_open(&context, model, NULL, NULL), KVASS_OK);
+    assert_int_equal(kvass_seq_open(&some_seq, context, NULL), KVASS_OK);
+    try(watch_seq, "watching a sequence", FAULT_MEMORY);
+    kvass_context_close(&context);
     kvass_model_close(&model);
 }
 
