@@ -361,8 +361,9 @@ kvass_status kvass_safetensors_add(kvass_checkpoint *ckpt, const char *path, kva
     }
     free(text);
     if (status == KVASS_OK) {
-        status = check_tiling(ckpt->tensors + first, (size_t)(ckpt->n_tensors - first), data_at,
-                              file, err);
+        bool any = ckpt->n_tensors > first; /* without, there may be no list at all */
+        status = check_tiling(any ? ckpt->tensors + first : NULL, (size_t)(ckpt->n_tensors - first),
+                              data_at, file, err);
     }
     return status;
 }
