@@ -78,12 +78,37 @@ static void find_types(const describing *d)
     }
 }
 
+/* d->scratch = a piece with marks for its spaces; the bytes. */
+static size_t spell(const describing *d, const char *bytes, size_t n)
+{
+    size_t n_out = 0;
+    for (size_t i = 0; i < n; i++) {
+        bool space = bytes[i] == ' ';
+        memcpy(d->scratch + n_out, space ? WORD_MARK : bytes + i, space ? N_MARK : 1);
+        n_out += space ? N_MARK : 1;
+    }
+    return n_out;
+}
+
+/* Whether another piece is spelled so already: one with a space beside one with a mark, which no
+ * text becomes. */
+static bool is_twin(const describing *d, int32_t id)
+{
+    const char *bytes;
+    const tok_piece *piece = piece_of(d, id, &bytes);
+    if (d->byte_level || d->types[id] != NORMAL) {
+        return false;
+    }
+    int32_t other = kvass_vocab_word(&d->tok->vocab, d->scratch, spell(d, bytes, piece->n_bytes));
+    return other >= 0 && other != id;
+}
+
 /* The spelling of a piece in the file. */
 static void add_text(const describing *d, int32_t id)
 {
     const char *bytes = "";
     size_t n_out = 0;
-    if (id >= d->tok->vocab.n_vocab || !kvass_vocab_has(&d->tok->vocab, id)) {
+    if (id >= d->tok->vocab.n_vocab || !kvass_vocab_has(&d->tok->vocab, id) || is_twin(d, id)) {
         char name[32];
         int n = snprintf(name, sizeof name, "[PAD%d]", (int)id);
         kvass_metadata_add_string(d->m, name, (size_t)n);
@@ -102,11 +127,7 @@ static void add_text(const describing *d, int32_t id)
         memcpy(d->scratch, bytes, piece->n_bytes);
         n_out = piece->n_bytes;
     } else {
-        for (size_t i = 0; i < piece->n_bytes; i++) {
-            bool space = bytes[i] == ' ';
-            memcpy(d->scratch + n_out, space ? WORD_MARK : bytes + i, space ? N_MARK : 1);
-            n_out += space ? N_MARK : 1;
-        }
+        n_out = spell(d, bytes, piece->n_bytes);
     }
     kvass_metadata_add_string(d->m, d->scratch, n_out);
 }
@@ -120,7 +141,8 @@ static void put_tokens(const describing *d)
     kvass_metadata_put_list(d->m, "tokenizer.ggml.token_type", KVASS_GGUF_I32,
                             (uint64_t)d->n_vocab);
     for (int32_t id = 0; id < d->n_vocab; id++) {
-        kvass_metadata_add_i32(d->m, d->types[id]);
+        bool twin = id < d->tok->vocab.n_vocab && is_twin(d, id);
+        kvass_metadata_add_i32(d->m, twin ? UNUSED : d->types[id]);
     }
 }
 
@@ -268,17 +290,11 @@ static bool rank_words(const describing *d, const tok_bpe *bpe, int32_t *ranks)
     }
     for (int32_t id = 0; id < vocab->n_vocab; id++) {
         const char *bytes;
-        size_t n_out = 0;
         const tok_piece *piece = piece_of(d, id, &bytes);
         if ((piece->flags & (TOK_WORD | TOK_SPECIAL)) != TOK_WORD) {
             continue;
         }
-        for (size_t i = 0; i < piece->n_bytes; i++) {
-            bool space = bytes[i] == ' ';
-            memcpy(d->scratch + n_out, space ? WORD_MARK : bytes + i, space ? N_MARK : 1);
-            n_out += space ? N_MARK : 1;
-        }
-        if (!all_cuts_merge(bpe, d->scratch, n_out, id)) {
+        if (!all_cuts_merge(bpe, d->scratch, spell(d, bytes, piece->n_bytes), id)) {
             return false;
         }
     }
