@@ -232,12 +232,13 @@ typedef enum kvass_select {
 } kvass_select;
 
 typedef enum kvass_isa {
-    KVASS_ISA_SCALAR = 0,   /* portable C, always there */
-    KVASS_ISA_AVX2 = 1 << 0 /* AVX2 + FMA + F16C */
+    KVASS_ISA_SCALAR = 0,     /* portable C, always there */
+    KVASS_ISA_AVX2 = 1 << 0,  /* AVX2 + FMA + F16C */
+    KVASS_ISA_AVX512 = 1 << 1 /* AVX-512 F, BW and VNNI, on top of AVX2 */
 } kvass_isa;
 
-/* Name of the kernel table that a context with this mask would use on this CPU: "scalar" or
- * "avx2". */
+/* Name of the kernel table that a context with this mask would use on this CPU: "scalar",
+ * "avx2" or "avx512". */
 KVASS_API const char *kvass_isa_name(uint32_t isa);
 
 typedef struct kvass_context_options {

@@ -141,8 +141,9 @@ static error_t parse_context(int key, char *arg, struct argp_state *state)
     static const char *const positions[] = {"original", "cache"};
     static const char *const shares[] = {"model", "pairs"};
     static const char *const stores[] = {"f32", "f16", "q8", "q4"};
-    static const char *const isas[] = {"scalar", "avx2", "auto"};
-    static const uint32_t isa_masks[] = {KVASS_ISA_SCALAR, KVASS_ISA_AVX2, ~(uint32_t)0};
+    static const char *const isas[] = {"scalar", "avx2", "avx512", "auto"};
+    static const uint32_t isa_masks[] = {KVASS_ISA_SCALAR, KVASS_ISA_AVX2,
+                                         KVASS_ISA_AVX2 | KVASS_ISA_AVX512, ~(uint32_t)0};
     cli_options *opts = state->input;
     kvass_context_options *ctx = &opts->context;
     switch (key) {
@@ -203,7 +204,7 @@ static error_t parse_context(int key, char *arg, struct argp_state *state)
         ctx->deterministic = true;
         return 0;
     case KEY_ISA:
-        ctx->isa = isa_masks[cli_choice(state, "--isa", arg, isas, 3)];
+        ctx->isa = isa_masks[cli_choice(state, "--isa", arg, isas, 4)];
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -213,7 +214,7 @@ static error_t parse_context(int key, char *arg, struct argp_state *state)
 #define SPEED_OPTIONS                                                                              \
     {"threads", 't', "N", 0, "threads (default: the CPUs there are)", 1},                          \
         {"batch", KEY_BATCH, "N", 0, "tokens per prefill chunk", 1},                               \
-        {"isa", KEY_ISA, "NAME", 0, "kernels: auto, avx2 or scalar", 1},                           \
+        {"isa", KEY_ISA, "NAME", 0, "kernels: auto, avx512, avx2 or scalar", 1},                   \
         {"deterministic", KEY_DETERMINISTIC, NULL, 0, "the same bits on every path", 2},           \
     {                                                                                              \
         "kv-type", KEY_KV_TYPE, "TYPE", 0, "how keys and values are stored: f16, f32, q8 or q4", 2 \

@@ -23,10 +23,6 @@ void kvass_avx2_fill_packed(kvass_kernels *k);
 void kvass_avx2_fill_cache(kvass_kernels *k);
 void kvass_avx2_fill_kv_quant(kvass_kernels *k);
 
-/* The part of a matmul_int entry whose rows are not packed; see avx2_quants.c. */
-void kvass_avx2_matmul_rows(const kvass_weight *w, int32_t row0, int32_t row1, const kvass_acts *x,
-                            int32_t m, float *y, int32_t ldy);
-
 /* A matmul entry for m >= 2, with the bits of the entry for m = 1; see avx2_panel.c. */
 void kvass_avx2_matmul_panel(kvass_dtype dtype, const void *w, size_t row_bytes, int32_t n_in,
                              int32_t row0, int32_t row1, const float *x, int32_t ldx, int32_t m,

@@ -17,6 +17,14 @@ static bool cpu_has_avx2(void)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
            __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & (1u << 29)) != 0;
 }
+
+#ifdef KVASS_HAVE_AVX512
+static bool cpu_has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+#endif
 #endif
 
 uint32_t kvass_kernels_cpu_isa(void)
@@ -25,6 +33,9 @@ uint32_t kvass_kernels_cpu_isa(void)
 #ifdef KVASS_HAVE_AVX2
     if (cpu_has_avx2()) {
         isa |= KVASS_ISA_AVX2;
+#ifdef KVASS_HAVE_AVX512
+        isa |= cpu_has_avx512() ? KVASS_ISA_AVX512 : 0u;
+#endif
     }
 #endif
     return isa;
@@ -39,6 +50,11 @@ kvass_kernels kvass_kernels_get(uint32_t mask)
 #ifdef KVASS_HAVE_AVX2
     if (isa & KVASS_ISA_AVX2) {
         kvass_kernels_fill_avx2(&k);
+#ifdef KVASS_HAVE_AVX512
+        if (isa & KVASS_ISA_AVX512) {
+            kvass_kernels_fill_avx512(&k);
+        }
+#endif
     }
 #endif
     (void)isa;

@@ -164,10 +164,15 @@ uint32_t kvass_kernels_cpu_isa(void);
 /* The table for the instruction sets in `mask` that the CPU has. */
 kvass_kernels kvass_kernels_get(uint32_t mask);
 
+/* The part of a matmul_int entry whose rows are not packed, for those that pack; avx2_quants.c. */
+void kvass_avx2_matmul_rows(const kvass_weight *w, int32_t row0, int32_t row1, const kvass_acts *x,
+                            int32_t m, float *y, int32_t ldy);
+
 /* Each implementation file's part of kvass_kernels_get. */
 void kvass_kernels_fill_scalar(kvass_kernels *k);
 void kvass_scalar_fill_kv_quant(kvass_kernels *k); /* called by the one above */
 void kvass_kernels_fill_avx2(kvass_kernels *k);
-void kvass_kernels_fill_gemm(kvass_kernels *k); /* gemm_blas.c, or gemm_own.c without BLAS */
+void kvass_kernels_fill_avx512(kvass_kernels *k); /* on top of avx2's */
+void kvass_kernels_fill_gemm(kvass_kernels *k);   /* gemm_blas.c, or gemm_own.c without BLAS */
 
 #endif

@@ -64,7 +64,7 @@ static const entry entries[] = {
     {"gemm_nn", check_gemm_nn},
 };
 #define N_ENTRIES (sizeof entries / sizeof entries[0])
-#define N_ISAS    2
+#define N_ISAS    3
 #define N_OTHERS  3
 
 static check checker;
@@ -94,7 +94,8 @@ static void test_tables(void **state)
     kvass_kernels all = kvass_kernels_get(~0u);
     assert_string_equal(none.name, "scalar");
     bool has_avx2 = (kvass_kernels_cpu_isa() & KVASS_ISA_AVX2) != 0;
-    assert_string_equal(all.name, has_avx2 ? "avx2" : "scalar");
+    bool has_avx512 = (kvass_kernels_cpu_isa() & KVASS_ISA_AVX512) != 0;
+    assert_string_equal(all.name, has_avx512 ? "avx512" : has_avx2 ? "avx2" : "scalar");
     assert_int_equal(none.dot != all.dot, has_avx2);
     const void *pointer;
     size_t end = offsetof(kvass_kernels, gemm_is_blas); /* functions lie before it */
@@ -295,6 +296,9 @@ static int add_jobs(job *jobs, struct CMUnitTest *tests)
     tables[n_tables++] = scalar;
     if (kvass_kernels_cpu_isa() & allowed & KVASS_ISA_AVX2) {
         tables[n_tables++] = kvass_kernels_get(KVASS_ISA_AVX2);
+    }
+    if (kvass_kernels_cpu_isa() & allowed & KVASS_ISA_AVX512) {
+        tables[n_tables++] = kvass_kernels_get(KVASS_ISA_AVX2 | KVASS_ISA_AVX512);
     }
     for (int i = 0; i < n_tables; i++) {
         for (size_t e = 0; e < N_ENTRIES; e++, n++) {

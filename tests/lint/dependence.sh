@@ -28,7 +28,7 @@ BEGIN {
     only["utf8proc.h"] = "^(tokenizer/|tests/unit/test_tokenizer_parts)"
     only["cblas.h"] = "^engine/kernels/gemm_blas[.]c$|^tests/"
     only["omp.h"] = "^engine/team[.]c$|^tests/"
-    only["immintrin.h"] = "^engine/kernels/avx2[^/]*$"
+    only["immintrin.h"] = "^engine/kernels/avx(2|512)[^/]*$"
     only["cpuid.h"] = "^engine/kernels/kernels[.]c$"
     only["cmocka.h"] = "^tests/"
     only["kvass/kvass.h"] = "^tools/examples/"
