@@ -18,8 +18,7 @@
     "      --kv-type TYPE   keys and values stored as f16 (default), f32, q8 or q4\n"              \
     "      --kv-budget N    most bytes of the cache; --kv-offload FILE for the rest\n"             \
     "      --batch N        tokens per prefill chunk (default 512)\n"                              \
-    "      --deterministic  the same bits on every path\n"                                         \
-    "      --isa NAME       kernels: auto (default), avx512, avx2 or scalar\n"
+    "      --deterministic  same bits on every path; --isa auto, avx512, avx2, scalar\n"
 
 const char help_kvass[] =
     "usage: kvass [OPTION...] PROMPT\n"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# instructions.sh [MODEL [ISA]] - instructions of a fixed decode, counted by valgrind: a figure that a
-# busy machine leaves alone. Two runs that differ by 16 tokens; what loading takes cancels out. ISA is
-# avx2 unless given (valgrind has no AVX-512). Builds nothing; KVASS is the program.
+# instructions.sh [MODEL [ISA]] - instructions of a fixed decode, counted by valgrind: a figure
+# that a busy machine leaves alone. Two runs that differ by 16 tokens; what loading takes cancels
+# out. ISA is avx2 unless given (valgrind has no AVX-512). Builds nothing; KVASS is the program.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 kvass=${KVASS:-$root/build/tools/kvass}
@@ -12,8 +12,9 @@ trap 'rm -rf "$work"' EXIT
 
 # count N: instructions of a run that decodes N tokens
 count() {
-    valgrind --tool=callgrind --callgrind-out-file="$work/out" "$kvass" bench -q -m "$model" -t 1 \
-        --isa "$isa" --mode cached --depth 16 -n "$1" --reps 1 --warmup 0 >/dev/null 2>"$work/log" ||
+    valgrind --tool=callgrind --callgrind-out-file="$work/out" \
+        "$kvass" bench -q -m "$model" -t 1 --isa "$isa" --mode cached --depth 16 \
+        -n "$1" --reps 1 --warmup 0 >/dev/null 2>"$work/log" ||
         { cat "$work/log" >&2; exit 1; }
     sed -n 's/^\(summary\|totals\): //p' "$work/out" | tail -n 1
 }
