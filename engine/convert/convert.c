@@ -187,7 +187,9 @@ static kvass_status take_buffers(kvass_converter *c, kvass_error *err)
             n = n_row * ((size_t)t->shape[0] + 1);
         }
         n_floats = n > n_floats ? n : n_floats;
+        size_t n_column = (size_t)t->shape[0]; /* a row of the model's, when it is transposed */
         n_packed = n_row > n_packed ? n_row : n_packed;
+        n_packed = n_column > n_packed ? n_column : n_packed;
     }
     c->floats = malloc(n_floats * sizeof *c->floats);
     c->packed = malloc(n_packed * sizeof(float));

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "engine/base/packed.h"
 #include "engine/convert/convert.h"
 #include "engine/kernels/pack.h"
 
@@ -48,9 +49,19 @@ static const kvass_weight *weight_of(const kvass_converter *c, const kvass_slot 
     return kvass_role_field(c->model, slot->parts[part].role, slot->layer);
 }
 
-static const unsigned char *row_of(const kvass_weight *w, int32_t row)
+/* A row as its type has it; put together in c->packed where rows lie interleaved. */
+static const unsigned char *row_of(kvass_converter *c, const kvass_weight *w, int32_t row)
 {
-    return (const unsigned char *)w->data + (size_t)row * w->row_bytes;
+    if (row >= kvass_packed_end(w)) {
+        return (const unsigned char *)w->data + (size_t)row * w->row_bytes;
+    }
+    size_t n_block = (size_t)kvass_dtype_get(w->dtype)->block_bytes;
+    for (size_t at = 0; at < w->row_bytes; at += n_block) {
+        unsigned char block[KVASS_BLOCK_BYTES_MAX];
+        const void *from = kvass_weight_block(w, row, (int32_t)(at / n_block), block);
+        memcpy(c->packed + at, from, n_block);
+    }
+    return c->packed;
 }
 
 /* ---- putting --------------------------------------------------------------------------------- */
@@ -90,9 +101,9 @@ static kvass_status put_rows(kvass_converter *c, const kvass_out_tensor *t, kvas
         origin at = origin_of(c, t->slot, r);
         const kvass_weight *w = weight_of(c, t->slot, at.part);
         if (w->dtype == t->dtype) {
-            status = put_bytes(c, row_of(w, at.row), w->row_bytes, err);
+            status = put_bytes(c, row_of(c, w, at.row), w->row_bytes, err);
         } else {
-            c->kernels.widen[w->dtype](row_of(w, at.row), w->n_in, c->floats);
+            c->kernels.widen[w->dtype](row_of(c, w, at.row), w->n_in, c->floats);
             status = put_floats(c, t, c->floats, w->n_in, r, err);
         }
     }
@@ -107,7 +118,7 @@ static kvass_status put_transposed(kvass_converter *c, const kvass_out_tensor *t
     for (int32_t r = 0; r < t->shape[1]; r++) {
         origin at = origin_of(c, t->slot, r);
         const kvass_weight *w = weight_of(c, t->slot, at.part);
-        c->kernels.widen[w->dtype](row_of(w, at.row), w->n_in, c->floats + (size_t)r * n_in);
+        c->kernels.widen[w->dtype](row_of(c, w, at.row), w->n_in, c->floats + (size_t)r * n_in);
     }
     kvass_status status = KVASS_OK;
     for (size_t k = 0; k < n_in && status == KVASS_OK; k++) {

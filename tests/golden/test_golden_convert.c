@@ -186,9 +186,53 @@ static void test_case(void **state)
     golden_free(&g);
 }
 
+/* Quantized weights, which lie interleaved in memory unless their file is mapped: on from there
+ * they stay what they are. */
+static void quantized_again(void **state)
+{
+    static const kvass_dtype types[] = {KVASS_DTYPE_Q8_0, KVASS_DTYPE_Q4_0, KVASS_DTYPE_Q4_1};
+    static const golden_case c = {.name = "quantized"};
+    char model_path[GOLDEN_PATH_BYTES], logits_path[GOLDEN_PATH_BYTES];
+    char folder[] = "/tmp/kvass-convert-XXXXXX", first[64], out[64];
+    golden g;
+    (void)state;
+    assert_true(golden_find(&golden_cases[0], model_path, logits_path));
+    golden_read(&g, logits_path);
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(first, sizeof first, "%s/first", folder);
+    (void)snprintf(out, sizeof out, "%s/out", folder);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        kvass_convert_options opt = kvass_convert_options_default();
+        kvass_error err;
+        opt.type = types[i];
+        kvass_model *model = open_model(model_path);
+        check(kvass_model_convert(model, first, &opt, &err), &err);
+        kvass_model_close(&model);
+        model = open_model(first);
+        float *want = run(model, &g, MAX_TOKENS);
+        convert(&c, model, &g, MAX_TOKENS, want, KVASS_CONTAINER_GGUF, out);
+        opt.type = KVASS_DTYPE_F32;
+        check(kvass_model_convert(model, out, &opt, &err), &err);
+        kvass_model *wide = open_model(out);
+        float *got = run(wide, &g, MAX_TOKENS);
+        for (int32_t p = 0; p < MAX_TOKENS; p++) { /* activations are quantized in one of them */
+            size_t at = (size_t)p * (size_t)g.n_vocab;
+            assert_true(golden_distance(got + at, 1, want + at, g.n_vocab) < 0.1);
+        }
+        free(want);
+        free(got);
+        kvass_model_close(&wide);
+        kvass_model_close(&model);
+        assert_int_equal(remove(first) | remove(out), 0);
+    }
+    assert_int_equal(rmdir(folder), 0);
+    golden_free(&g);
+}
+
 int main(int argc, char **argv)
 {
-    static struct CMUnitTest tests[GOLDEN_N_CASES];
+    static struct CMUnitTest tests[GOLDEN_N_CASES + 1];
+    tests[GOLDEN_N_CASES] = (struct CMUnitTest)cmocka_unit_test(quantized_again);
     for (size_t i = 0; i < GOLDEN_N_CASES; i++) {
         tests[i] = (struct CMUnitTest){.name = golden_cases[i].name,
                                        .test_func = test_case,

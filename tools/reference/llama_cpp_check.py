@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 
 import llama_cpp
+import llama_cpp.llama_cpp as low
 import numpy as np
 
 PROMPTS = ["Once upon a time", "One day, a little girl named Lily", "The cat and the dog",
@@ -28,6 +29,19 @@ N_IDS, N_GREEDY = 64, 64
 
 def kvass(args, *words, **more):
     return subprocess.run([args.kvass, *map(str, words)], check=True, capture_output=True, **more)
+
+
+_params = low.llama_model_default_params
+
+
+def plain_params():
+    """No weights in layouts of their own: those for AMX need what a virtual machine may lack."""
+    params = _params()
+    params.use_extra_bufts = False
+    return params
+
+
+low.llama_model_default_params = plain_params
 
 
 def open_llama(path, n_ctx, all_logits=True):
