@@ -22,9 +22,11 @@ static fault_kind armed_kind;
 static long fail_at;
 static bool fail_later;
 static atomic_long n_calls, n_failed, n_live;
+static _Thread_local bool is_arming; /* the thread that called fault_begin() */
 
 void fault_begin(fault_kind kind, long at, bool sticky)
 {
+    is_arming = true;
     armed_kind = kind;
     fail_at = at;
     fail_later = sticky;
@@ -148,9 +150,12 @@ static void *count(void *block)
     return block;
 }
 
+/* On the arming thread alone: a sanitizer needs memory for each thread that begins. Members of a
+ * team take none, which FAULT_COUNT sees to on every thread. */
 static bool memory_fails(const void *caller)
 {
-    if (!is_spared(caller) && strikes(FAULT_MEMORY)) {
+    bool may_strike = is_arming || armed_kind == FAULT_COUNT;
+    if (may_strike && !is_spared(caller) && strikes(FAULT_MEMORY)) {
         errno = ENOMEM;
         return true;
     }
