@@ -20,7 +20,8 @@ enum {
     KEY_STATS,
     KEY_RAW,
     KEY_SPECIAL,
-    KEY_STRICT
+    KEY_STRICT,
+    KEY_TOKEN_STATS
 };
 
 static const struct argp_child children[] = {
@@ -101,6 +102,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case KEY_STRICT:
         args->strict = true;
         return 0;
+    case KEY_TOKEN_STATS:
+        args->json = args->token_stats = true;
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -118,6 +122,7 @@ static const struct argp_option options[] = {
     {"strict-utf8", KEY_STRICT, NULL, 0, "refuse a prompt that is not UTF-8", 0},
     {"echo", KEY_ECHO, NULL, 0, "print the prompt first", 0},
     {"json", KEY_JSON, NULL, 0, "one JSON document instead of text", 0},
+    {"token-stats", KEY_TOKEN_STATS, NULL, 0, "the same, and what each token took", 0},
     {"stats", KEY_STATS, NULL, 0, "summary line even when stderr is not a terminal", 0},
     {"raw", KEY_RAW, NULL, 0, "pass control characters to a terminal", 0},
     {0},
@@ -184,6 +189,10 @@ static int take_room(generate_run *run)
         if (!run->samples[i].out.data) {
             break;
         }
+        int code = generate_tokens_open(run, &run->samples[i]);
+        if (code != CLI_OK) {
+            return code;
+        }
     }
     if (!run->samples || !run->samples[n_samples - 1].out.data) {
         cli_say("out of memory for %zu times %zu token ids", n_samples, n_ids);
@@ -214,6 +223,7 @@ static void close_all(generate_run *run)
     for (int i = 0; run->samples && i < run->args->n_samples; i++) {
         cli_bytes_free(&run->samples[i].text);
         free(run->samples[i].out.data);
+        generate_tokens_close(&run->samples[i]);
     }
     free(run->samples);
     for (size_t i = 0; i < run->n_prompts; i++) {

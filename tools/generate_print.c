@@ -99,22 +99,29 @@ void generate_print_summary(const generate_run *run)
     }
 }
 
-static json_t *sample_document(const generate_sample *s)
+static json_t *sample_document(const generate_run *run, const generate_sample *s)
 {
-    return json_pack("{s:o, s:o, s:s, s:I}", "text", cli_json_text(s->text.data, s->text.n),
-                     "tokens", cli_json_ids(s->out.data, s->out.n), "finish_reason",
-                     s->finish_reason, "seed", (json_int_t)s->seed);
+    json_t *document =
+        json_pack("{s:o, s:o, s:s, s:I}", "text", cli_json_text(s->text.data, s->text.n), "tokens",
+                  cli_json_ids(s->out.data, s->out.n), "finish_reason", s->finish_reason, "seed",
+                  (json_int_t)s->seed);
+    if (run->args->token_stats) {
+        json_t *tokens = generate_tokens_document(run, s);
+        (void)json_object_update(document, tokens);
+        json_decref(tokens);
+    }
+    return document;
 }
 
 /* one sample: its fields at the top; several: in "samples" */
 static json_t *samples_document(const generate_run *run)
 {
     if (run->args->n_samples == 1) {
-        return sample_document(&run->samples[0]);
+        return sample_document(run, &run->samples[0]);
     }
     json_t *list = json_array();
     for (int i = 0; list && i < run->args->n_samples; i++) {
-        (void)json_array_append_new(list, sample_document(&run->samples[i]));
+        (void)json_array_append_new(list, sample_document(run, &run->samples[i]));
     }
     return json_pack("{s:o}", "samples", list);
 }
@@ -122,6 +129,8 @@ static json_t *samples_document(const generate_run *run)
 int generate_print_document(const generate_run *run)
 {
     const generate_times *t = &run->times;
+    kvass_context_info info;
+    kvass_context_get_info(run->ctx, &info);
     json_t *root = samples_document(run), *cache = cli_json_cache(run->ctx);
     json_t *timing = json_pack(
         "{s:o, s:o, s:o, s:o, s:o, s:o}", "load_ms", cli_json_real(t->load * 1e3, 3), "prompt_ms",
@@ -142,6 +151,11 @@ int generate_print_document(const generate_run *run)
     }
     (void)json_object_set_new(root, "prompt_tokens",
                               cli_json_ids(run->prompt->ids.data, run->prompt->ids.n));
+    if (run->args->token_stats) {
+        (void)json_object_set_new(root, "model",
+                                  cli_json_text(run->info.path, strlen(run->info.path)));
+        (void)json_object_set_new(root, "threads", json_integer(info.n_threads));
+    }
     (void)json_object_set_new(root, "timing", timing);
     (void)json_object_set_new(root, "cache", cache);
     return cli_print_json(root);

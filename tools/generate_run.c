@@ -153,7 +153,9 @@ static int step(generate_run *run, generate_sample *s, int32_t *id)
         s->finish_reason = "length";
         return CLI_OK;
     }
+    double start = cli_now();
     int code = pick(s, id);
+    double picked = cli_now();
     if (code != CLI_OK) {
         return code;
     }
@@ -161,6 +163,7 @@ static int step(generate_run *run, generate_sample *s, int32_t *id)
         s->finish_reason = "eos";
         return CLI_OK;
     }
+    generate_tokens_add(run, s, *id, run->step_seconds + picked - start);
     s->out.data[s->out.n++] = *id;
     code = put_id(run, s, *id, &stopped);
     if (stopped) {
@@ -203,7 +206,7 @@ static int decode_loop(generate_run *run, double start)
             }
             int code = step(run, s, &tokens[n]);
             if (first && i == 0) {
-                run->times.first_token = cli_now() - start;
+                run->times.first_token = cli_now() - start - run->aside_seconds;
             }
             if (code == CLI_OK && s->finish_reason) {
                 code = put_rest(run, s);
@@ -218,9 +221,11 @@ static int decode_loop(generate_run *run, double start)
         if (code != CLI_OK || n == 0) {
             return code;
         }
+        double begun = cli_now();
         if (kvass_decode_batch(batch, tokens, n, &err) != KVASS_OK) {
             return fail_or_cancel(run, &err);
         }
+        run->step_seconds = cli_now() - begun;
         if (cli_interrupted()) {
             end_all(run, "cancelled");
             return CLI_OK;
@@ -280,6 +285,7 @@ static kvass_status read_prompt(generate_run *run, int *code, kvass_error *err)
     const cli_ids *ids = &run->prompt->ids;
     int32_t n_pinned = (int32_t)run->pinned.n, n_have = n_pinned, n_ids = (int32_t)ids->n;
     run->n_restored = run->n_reused = 0;
+    run->aside_seconds = 0;
     if (run->args->prompt_cache) {
         *code = generate_restore(run, &n_have);
     } else if (run->n_prompts > 1) {
@@ -322,10 +328,10 @@ static int run_samples(generate_run *run, int *saved)
     if (code == CLI_OK && status == KVASS_OK) {
         status = fork_samples(run, &err);
     }
-    run->times.prompt = cli_now() - start;
+    run->times.prompt = run->step_seconds = cli_now() - start;
     if (code == CLI_OK && status == KVASS_OK) {
         code = decode_loop(run, start);
-        run->times.decode = cli_now() - start - run->times.prompt;
+        run->times.decode = cli_now() - start - run->times.prompt - run->aside_seconds;
         if (code == CLI_OK && run->args->prompt_cache_all) {
             *saved = generate_save(run);
         }

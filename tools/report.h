@@ -7,13 +7,14 @@
 
 #include "tools/cli.h"
 
-/* JSON arrays of objects; report_read.c and report_points.c say which members they have. */
+/* JSON arrays of objects; what adds to them says which members they have. */
 typedef struct report_data {
     json_t *sources;   /* file, kind, documents */
     json_t *speed;     /* a mode of bench at one depth */
     json_t *models;    /* what a cache of a model that bench ran takes */
     json_t *runs;      /* a cache at one length: of tradeoff, its trials as one; or of eval */
     json_t *attention; /* maps, their weights packed */
+    json_t *texts;     /* generated, with time and likelihood of each token */
     int64_t n_weights; /* in all of those */
 } report_data;
 
@@ -52,6 +53,7 @@ json_t *report_file_name(const report_place *place);
 int report_add_bench(report_data *data, const report_place *place, const json_t *document);
 int report_add_run(report_data *data, const report_place *place, const json_t *document);
 int report_add_attention(report_data *data, const report_place *place, const json_t *document);
+int report_add_text(report_data *data, const report_place *place, const json_t *document);
 /* Trials of the same run become one. */
 int report_merge_runs(report_data *data);
 

@@ -34,10 +34,10 @@ static void write_policy(FILE *file)
 
 int report_write_page(const report_data *data, FILE *file)
 {
-    json_t *root = json_pack("{s:i, s:s, s:s, s:O, s:O, s:O, s:O, s:O}", "schema_version", 1,
+    json_t *root = json_pack("{s:i, s:s, s:s, s:O, s:O, s:O, s:O, s:O, s:O}", "schema_version", 1,
                              "version", kvass_version(), "commit", KVASS_COMMIT, "sources",
                              data->sources, "speed", data->speed, "models", data->models, "runs",
-                             data->runs, "attention", data->attention);
+                             data->runs, "attention", data->attention, "texts", data->texts);
     char *json =
         root ? json_dumps(root, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(root);

@@ -28,6 +28,33 @@ static void put_number(FILE *file, const json_t *object, const char *name, const
     }
 }
 
+/* each token of each text: n_ctx is how many were before it */
+static void put_tokens(const report_data *data, FILE *file)
+{
+    size_t i, t;
+    json_t *text, *label;
+    json_array_foreach(data->texts, i, text)
+    {
+        int64_t n_prompt = json_integer_value(json_object_get(text, "n_prompt"));
+        json_array_foreach(json_object_get(text, "labels"), t, label)
+        {
+            json_t *point = json_pack("{s:O, s:O, s:O}", "label", label, "ms",
+                                      json_array_get(json_object_get(text, "ms"), t), "logprob",
+                                      json_array_get(json_object_get(text, "logprob"), t));
+            (void)fputs("tokens,", file);
+            put_text(file, text, "model");
+            (void)fprintf(file, "seed %lld,\"\",,%lld,",
+                          (long long)json_integer_value(json_object_get(text, "seed")),
+                          (long long)(n_prompt + (int64_t)t));
+            put_number(file, point, "ms", "", ',');
+            (void)fputs(",,,,,,,,", file);
+            put_text(file, point, "label");
+            put_number(file, point, "logprob", "", '\n');
+            json_decref(point);
+        }
+    }
+}
+
 void report_write_csv(const report_data *data, FILE *file)
 {
     static const char *const numbers[] = {"ms",       "ms_low",        "ms_high",
@@ -37,7 +64,7 @@ void report_write_csv(const report_data *data, FILE *file)
     size_t i;
     json_t *point;
     (void)fputs("picture,model,series,flags,threads,n_ctx,ms_per_token,ms_low,ms_high,cache_bytes,"
-                "bits_per_byte,kld_mean,same_top,decode_p50_ms,decode_p99_ms\n",
+                "bits_per_byte,kld_mean,same_top,decode_p50_ms,decode_p99_ms,token,logprob\n",
                 file);
     json_array_foreach(data->speed, i, point)
     {
@@ -51,7 +78,7 @@ void report_write_csv(const report_data *data, FILE *file)
             put_number(file, point, numbers[n], "", ',');
         }
         put_number(file, point, "kv_bytes", "", ',');
-        (void)fputs(",,,,\n", file);
+        (void)fputs(",,,,,,\n", file);
     }
     json_array_foreach(data->runs, i, point)
     {
@@ -62,9 +89,11 @@ void report_write_csv(const report_data *data, FILE *file)
         put_number(file, point, "threads", "", ',');
         put_number(file, point, "n_ctx", "", ',');
         for (int n = 0; n < N_NUMBERS; n++) {
-            put_number(file, point, numbers[n], "", n + 1 < N_NUMBERS ? ',' : '\n');
+            put_number(file, point, numbers[n], "", ',');
         }
+        (void)fputs(",\n", file);
     }
+    put_tokens(data, file);
 }
 
 /* ---- gnuplot -------------------------------------------------------------------------------- */
@@ -128,15 +157,49 @@ static void put_plot(FILE *file, const json_t *list, const char *series, const c
     (void)fputs("\n", file);
 }
 
+/* each text as a line: tokens before, ms, log probability */
+static void put_texts(const report_data *data, FILE *file)
+{
+    size_t i;
+    json_t *text;
+    if (json_array_size(data->texts) == 0) {
+        return;
+    }
+    (void)fputs("# tokens before, ms, log probability\n$tokens << EOD\n", file);
+    json_array_foreach(data->texts, i, text)
+    {
+        const json_t *ms = json_object_get(text, "ms"), *logs = json_object_get(text, "logprob");
+        int64_t n_prompt = json_integer_value(json_object_get(text, "n_prompt"));
+        for (size_t t = 0; t < json_array_size(ms); t++) {
+            json_t *point = json_pack("{s:O, s:O}", "ms", json_array_get(ms, t), "logprob",
+                                      json_array_get(logs, t));
+            (void)fprintf(file, "%lld ", (long long)(n_prompt + (int64_t)t));
+            put_number(file, point, "ms", "NaN", ' ');
+            put_number(file, point, "logprob", "NaN", '\n');
+            json_decref(point);
+        }
+        (void)fputs("\n\n", file);
+    }
+    (void)fputs("EOD\nset xlabel 'tokens before'\nset ylabel 'ms'\n", file);
+    json_array_foreach(data->texts, i, text)
+    {
+        (void)fprintf(file, "%s$tokens index %zu every ::1 using 1:2 with lines title 'seed %lld'",
+                      i > 0 ? ", \\\n     " : "plot ", i,
+                      (long long)json_integer_value(json_object_get(text, "seed")));
+    }
+    (void)fputs("\n", file);
+}
+
 void report_write_gnuplot(const report_data *data, FILE *file)
 {
     static const char *const speed[] = {"n_ctx", "ms", "ms_low", "ms_high", "kv_bytes"};
     static const char *const runs[] = {"bytes",         "ms",       "n_ctx",
                                        "bits_per_byte", "kld_mean", "same_top"};
-    bool both = json_array_size(data->speed) > 0 && json_array_size(data->runs) > 0;
+    int n_plots = (json_array_size(data->speed) > 0) + (json_array_size(data->runs) > 0) +
+                  (json_array_size(data->texts) > 0);
     (void)fputs("# gnuplot -p FILE\nset key noenhanced\n", file);
-    if (both) {
-        (void)fputs("set multiplot layout 1,2\n", file);
+    if (n_plots > 1) {
+        (void)fprintf(file, "set multiplot layout 1,%d\n", n_plots);
     }
     if (json_array_size(data->speed) > 0) {
         (void)fputs("# n_ctx, ms a token, least, greatest, bytes of the cache\n$speed << EOD\n",
@@ -156,7 +219,8 @@ void report_write_gnuplot(const report_data *data, FILE *file)
         (void)fputs("EOD\nset xlabel 'bytes of the cache'\nset ylabel 'bits per byte'\n", file);
         put_plot(file, data->runs, "cache", "$runs", "1:4 with points");
     }
-    if (both) {
+    put_texts(data, file);
+    if (n_plots > 1) {
         (void)fputs("unset multiplot\n", file);
     }
 }

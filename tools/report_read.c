@@ -15,8 +15,10 @@ bool report_data_open(report_data *data)
                           .speed = json_array(),
                           .models = json_array(),
                           .runs = json_array(),
-                          .attention = json_array()};
-    return data->sources && data->speed && data->models && data->runs && data->attention;
+                          .attention = json_array(),
+                          .texts = json_array()};
+    return data->sources && data->speed && data->models && data->runs && data->attention &&
+           data->texts;
 }
 
 void report_data_close(report_data *data)
@@ -26,6 +28,7 @@ void report_data_close(report_data *data)
     json_decref(data->models);
     json_decref(data->runs);
     json_decref(data->attention);
+    json_decref(data->texts);
     *data = (report_data){0};
 }
 
@@ -116,6 +119,8 @@ static const struct {
     {"bench", "mode", "n_ctx_before", report_add_bench},
     {"tradeoff", "status", "n_ctx", report_add_run},
     {"eval", "kld_mean", "n_ctx", report_add_run},
+    {"generate", "tokens", "finish_reason", report_add_text},
+    {"generate", "samples", "timing", report_add_text},
 };
 
 static int add_document(report_data *data, const report_place *place, const json_t *document,
@@ -129,7 +134,7 @@ static int add_document(report_data *data, const report_place *place, const json
         }
     }
     report_bad(place,
-               "expected a result of kvass bench, tradeoff, eval or attention as JSON, "
+               "expected a result of kvass bench, tradeoff, eval, attention or generate as JSON, "
                "found %s of other members",
                kind_of(document));
     return CLI_BAD_MODEL;

@@ -77,6 +77,26 @@ same "$out" "$work/text"
 expect 0 "$KVASS" generate -m "$model" --json --cache none --kv-type f32 --temp 0 -n 8 "Once"
 json 'd["cache"]["retain"] == "none" and d["cache"]["bytes_used"] == 0'
 json 'd["cache"]["recomputed_tokens"] > 0 and d["cache"]["bytes_transient"] > 0'
+# --token-stats: the likelihood is the network's own, whatever the sampler makes of it
+expect 0 "$KVASS" generate -m "$model" --token-stats --seed 9 -n 12 "Once upon a time"
+silent
+json 'len(d["token_ms"]) == len(d["token_logprob"]) == len(d["pieces"]) == len(d["tokens"]) == 12'
+json 'all(x > 0 for x in d["token_ms"]) and all(x <= 0 for x in d["token_logprob"])'
+json '"".join(d["pieces"]) == d["text"] and d["model"] and d["threads"] > 0'
+json 'sum(d["token_ms"]) <= d["timing"]["prompt_ms"] + d["timing"]["decode_ms"] + 0.01'
+json 'd["token_ms"][0] >= d["timing"]["prompt_ms"] - 0.01'
+next_id=$(python3 -c 'import json, sys; d = json.load(open(sys.argv[1]))
+print(",".join(map(str, d["prompt_tokens"] + d["tokens"][:5])), d["tokens"][5])' "$out")
+want=$(python3 -c 'import json, sys
+print(json.load(open(sys.argv[1]))["token_logprob"][5])' "$out")
+"$KVASS" logits -m "$model" --tokens "${next_id% *}" >"$work/logits"
+python3 -c 'import math, sys
+logits = [float(x) for x in open(sys.argv[1])]
+got = logits[int(sys.argv[2])] - math.log(math.fsum(map(math.exp, logits)))
+sys.exit(not abs(got - float(sys.argv[3])) < 2e-3)' "$work/logits" "${next_id#* }" "$want" ||
+    fail "token_logprob: $want"
+expect 0 "$KVASS" generate -m "$model" --token-stats --samples 2 --seed 9 -n 4 "Once"
+json 'all(len(s["token_ms"]) == len(s["token_logprob"]) == 4 for s in d["samples"])'
 # without --seed there is a new one each time
 expect 0 "$KVASS" generate -m "$model" --json -n 1 "Once"
 cp "$out" "$work/first"

@@ -78,9 +78,21 @@ assert [full[name] for name in times] == ["2", "1", "3"] and full["cache_bytes"]
 assert [other[name] for name in times] == ["2", "1", "6"]
 assert other["series"] == "a\"b'c" and other["kld_mean"] == "" and other["bits_per_byte"] == "2"
 PYTHON
-expect 0 "${r[@]}" --format gnuplot "$work/bench.json" "$work/runs.jsonl"
+text='"tokens":[5,7],"seed":3,"prompt_tokens":[1,2,3],"pieces":["a\"",null],"token_ms":[4.5,2],'
+text+='"token_logprob":[-0.5,-3]'
+echo "{$text,\"model\":\"m\",\"finish_reason\":\"length\"}" >"$work/text.json"
+expect 0 "${r[@]}" --format csv "$work/text.json"
 silent
-[ "$(grep -c '^EOD$' "$out")" -eq 2 ] || fail "gnuplot data"
+python3 - "$out" <<'PYTHON' || fail "csv: $(cat "$out")"
+import csv, sys
+names = ("picture", "model", "series", "n_ctx", "ms_per_token", "token", "logprob")
+rows = [tuple(r[name] for name in names) for r in csv.DictReader(open(sys.argv[1], newline=""))]
+assert rows == [("tokens", "m", "seed 3", "3", "4.5", 'a"', "-0.5"),
+                ("tokens", "m", "seed 3", "4", "2", "id 7", "-3")], rows
+PYTHON
+expect 0 "${r[@]}" --format gnuplot "$work/bench.json" "$work/runs.jsonl" "$work/text.json"
+silent
+[ "$(grep -c '^EOD$' "$out")" -eq 3 ] || fail "gnuplot data"
 if command -v gnuplot >/dev/null; then
     { echo 'set terminal dumb'; cat "$out"; } >"$work/plot"
     gnuplot "$work/plot" >"$work/drawn" 2>&1 || fail "gnuplot: $(head -c 300 "$work/drawn")"
@@ -113,6 +125,17 @@ row='"mode":"cached","n_ctx_before":5,"n_gen":1,"ms_per_token":1,"tok_s_p5":1,"t
 refused "{$row}" 1 "'kv_bytes': expected a number, found nothing"
 refused '{"rows":[{"mode":"x"}],"kv_type":"f16","model":"m"}' 1 "rows[0]: 'n_ctx_before'"
 refused '{"rows":5,"kv_type":"f16"}' 1 "'rows': expected an array"
+
+# texts that are not what they say
+refused '{"tokens":[1],"finish_reason":"eos","seed":1}' 1 "no 'token_ms': kvass generate writes it"
+refused '{"timing":{},"samples":[{"tokens":[1],"seed":1}]}' 1 "samples[0]: no 'token_ms'"
+refused '{"timing":{},"samples":5}' 1 "'samples': expected an array"
+refused '{"tokens":[1],"finish_reason":"eos","seed":1,"token_ms":[]}' 1 \
+    "expected 1 numbers, found 0"
+refused '{"tokens":[1],"finish_reason":"eos","seed":1,"token_ms":[-1]}' 1 "number 0 is not from 0"
+refused '{"tokens":[1],"finish_reason":"eos","seed":1,"token_ms":[1],"token_logprob":[2]}' 1 \
+    "'token_logprob': number 0 is not from"
+refused '{"tokens":5,"finish_reason":"eos"}' 1 "'tokens': expected an array, found a number"
 
 # maps that are not what they say; each change is one expression on the document d
 maps() {

@@ -237,6 +237,26 @@ def check_times(page, _):
     assert any("uncached, 256 before" in r[0] and r[1] == "60" for r in page.rows("#times-data"))
 
 
+def check_tokens(page, inputs):
+    page.choose("tokens-source", "text.json")
+    doc = inputs["text"]
+    rows = page.rows("#tokens-data")
+    assert [int(r[0]) for r in rows] == list(range(len(doc["tokens"])))
+    for row, ms, logprob in zip(rows, doc["token_ms"], doc["token_logprob"]):
+        assert abs(float(row[2]) - ms) <= 1e-3 * ms and abs(float(row[3]) - logprob) <= 1e-3 * -logprob + 1e-9, row
+    assert page.count("#tokens-picture > svg") == 1
+    assert page.count("#tokens-picture .point") == len(doc["tokens"]) - 1  # the first has the prompt's time
+    assert "prompt of %d" % len(doc["prompt_tokens"]) in page.text("#tokens-about")
+    strengths = page.b.value("Array.from(document.querySelectorAll('#tokens-text bdi')).map(e => "
+                             "parseFloat((e.style.backgroundColor.match(/, ([0-9.]+)\\)/) || [0, 1])[1]))")
+    order = sorted(range(len(rows)), key=lambda i: doc["token_logprob"][i])
+    assert strengths[order[0]] == max(strengths) > strengths[order[-1]] == min(strengths), strengths
+    page.b.value("document.querySelectorAll('#tokens-text bdi')[2].dispatchEvent(new PointerEvent('pointerenter'))")
+    assert page.text("#tokens-readout").startswith("Token 2 "), page.text("#tokens-readout")
+    page.choose("tokens-source", "hostile text.json")
+    assert page.rows("#tokens-data")[0][1] == HOSTILE[0] and page.b.value("document.title") == "kvass report"
+
+
 def check_looks(page, b, path, shots):
     for width, dark in ((320, False), (800, True), (1400, False)):
         b.open(path, width, dark=dark)
@@ -289,6 +309,7 @@ def check_little(page, b, folder):
     b.open(path)
     assert "No results of kvass bench" in page.text("#speed-picture")
     assert "No maps of kvass attention" in page.text("#attention-picture")
+    assert "No texts of kvass generate" in page.text("#tokens-picture")
     assert page.count("#memory-picture > svg") == 1 and page.count("#mask-canvas") == 1
     assert b.problems == [] and len(b.requests) == 1, (b.problems, b.requests)
 
@@ -314,6 +335,10 @@ def main():
         hostile = json.loads(kvass("attention", "-m", MODELS["llama-gqa"], "--tokens", ids(5, 51)))
         hostile["pieces"] = HOSTILE
         texts["hostile"] = json.dumps(hostile)
+        texts["text"] = kvass("generate", "--token-stats", "-m", os.path.join(ROOT, "weights/tiny"), "-q", "--seed", "3",
+                              "-n", "24", "Once upon a time")
+        inputs["text"] = json.loads(texts["text"])
+        texts["hostile text"] = json.dumps({**inputs["text"], "pieces": HOSTILE * 5})
         files = [save(folder, name + ".json", text) for name, text in texts.items()]
         files.append(save(folder, "speed.jsonl", "\n".join(bench_line(*row) for row in SPEED)))
         files.append(save(folder, "runs.jsonl", "\n".join(run_line(*row) for row in RUNS)))
@@ -322,7 +347,8 @@ def main():
         with browser.Browser(patience=120) as b:
             page = Page(b)
             b.open(path)
-            for check in (check_speed, check_memory, check_tradeoff, check_attention, check_mask, check_times):
+            for check in (check_speed, check_memory, check_tradeoff, check_attention, check_mask, check_times,
+                          check_tokens):
                 check(page, inputs)
                 assert b.problems == [] and b.requests == ["file://" + path], (check, b.problems, b.requests)
                 print(check.__name__, "ok")

@@ -7,6 +7,7 @@ setUpTradeoff();
 setUpAttention();
 setUpMask();
 setUpTimes();
+setUpTokens();
 if (byId("short").querySelector(".text").children.length === 0) { byId("short").hidden = true; }
 byId("sources").querySelector(".text").append(element("ul", {}, ...data.sources.map((s) =>
   element("li", {}, `${visible(s.file)}: ${s.kind}, ${s.documents} ${s.documents === 1 ? "document" : "documents"}`))));
