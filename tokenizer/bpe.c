@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/base/checked.h"
 #include "tokenizer/utf8.h"
 
 #define BYTE_PAIRS_BYTES (65536 * sizeof(int32_t))
@@ -15,8 +14,7 @@ static void close_bpe(void *self)
 {
     tok_bpe *bpe = self;
     if (bpe) {
-        kvass_pair_map_close(&bpe->pairs);
-        free(bpe->merged);
+        kvass_pairs_close(&bpe->merges);
         free(bpe->byte_pairs);
         free(bpe);
     }
@@ -26,20 +24,16 @@ kvass_status kvass_bpe_open(tok_bpe **out, const tok_vocab *vocab, size_t n_merg
                             kvass_error *err)
 {
     *out = NULL;
-    size_t n_bytes;
     tok_bpe *bpe = calloc(1, sizeof *bpe);
-    if (!bpe || n_merges > INT32_MAX - 1 ||
-        !kvass_mul_size(n_merges + 1, sizeof *bpe->merged, &n_bytes) ||
-        !(bpe->merged = malloc(n_bytes)) || !(bpe->byte_pairs = malloc(BYTE_PAIRS_BYTES))) {
+    if (!bpe || n_merges > INT32_MAX - 1 || !(bpe->byte_pairs = malloc(BYTE_PAIRS_BYTES))) {
         close_bpe(bpe);
         return kvass_fail_nomem(err, n_merges, "merges");
     }
     bpe->vocab = vocab;
-    bpe->cap_merges = (int32_t)n_merges;
     bpe->unk = -1;
     memset(bpe->byte_ids, 0xff, sizeof bpe->byte_ids);
     memset(bpe->byte_pairs, 0xff, BYTE_PAIRS_BYTES);
-    kvass_status status = kvass_pair_map_open(&bpe->pairs, err);
+    kvass_status status = kvass_pairs_open(&bpe->merges, n_merges, err);
     if (status != KVASS_OK) {
         close_bpe(bpe);
         return status;
@@ -51,21 +45,22 @@ kvass_status kvass_bpe_open(tok_bpe **out, const tok_vocab *vocab, size_t n_merg
 /* The byte that id is the first symbol of, or -1. */
 static int byte_of_id(const tok_bpe *bpe, int32_t id)
 {
-    const tok_piece *piece = &bpe->vocab->pieces[id];
-    int byte = (unsigned char)bpe->vocab->bytes[piece->offset];
-    return piece->n_bytes == 1 && !bpe->by_char && bpe->byte_ids[byte] == id ? byte : -1;
+    const tok_word *word = &bpe->vocab->words.all[id];
+    if (bpe->by_char || word->n_bytes != 1) {
+        return -1;
+    }
+    int byte = (unsigned char)bpe->vocab->words.bytes[word->offset];
+    return bpe->byte_ids[byte] == id ? byte : -1;
 }
 
 kvass_status kvass_bpe_add(tok_bpe *bpe, int32_t left, int32_t right, int32_t merged, bool *fresh,
                            kvass_error *err)
 {
-    int32_t old, rank = bpe->n_merges;
-    kvass_status status = kvass_pair_map_put(bpe->pairs, left, right, rank, &old, err);
-    if (status != KVASS_OK) {
+    int32_t rank = (int32_t)bpe->merges.n;
+    kvass_status status = kvass_pairs_add(&bpe->merges, left, right, merged, fresh, err);
+    if (status != KVASS_OK || !*fresh) {
         return status;
     }
-    *fresh = old < 0;
-    bpe->merged[bpe->n_merges++] = merged;
     int l = byte_of_id(bpe, left), r = byte_of_id(bpe, right);
     if (l >= 0 && r >= 0) {
         bpe->byte_pairs[l << 8 | r] = rank;
@@ -84,10 +79,10 @@ static int32_t merge_rule(const void *self, const char *word, const tok_symbol *
         const unsigned char *bytes = (const unsigned char *)word + left->start;
         rank = bpe->byte_pairs[bytes[0] << 8 | bytes[1]];
     } else {
-        rank = kvass_pair_map_get(bpe->pairs, left->id, right->id);
+        rank = kvass_pairs_find(&bpe->merges, left->id, right->id);
     }
     if (rank >= 0) {
-        *id = bpe->merged[rank];
+        *id = bpe->merges.all[rank].value;
     }
     return rank;
 }
@@ -198,10 +193,14 @@ static int byte_of(uint32_t cp)
 bool kvass_bytelevel_decode(const char *text, size_t n, char *out, size_t *n_out)
 {
     *n_out = 0;
-    for (size_t i = 0, size; i < n; i += size) {
-        uint32_t cp = 0;
-        size = kvass_utf8_char(text + i, n - i, &cp);
-        int byte = size > 0 ? byte_of(cp) : -1;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t cp = (unsigned char)text[i];
+        if (cp >= 0xc2 && cp <= 0xc5 && i + 1 < n && ((unsigned char)text[i + 1] & 0xc0) == 0x80) {
+            cp = (cp & 0x1f) << 6 | ((unsigned char)text[++i] & 0x3f); /* up to U+017F */
+        } else if (cp >= 0x80) {
+            return false;
+        }
+        int byte = byte_of(cp);
         if (byte < 0) {
             return false;
         }

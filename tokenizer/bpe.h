@@ -5,15 +5,14 @@
 #ifndef KVASS_TOKENIZER_BPE_H
 #define KVASS_TOKENIZER_BPE_H
 
+#include "engine/base/pairs.h"
 #include "tokenizer/tokenizer.h"
 
 #define WORD_MARK "\xe2\x96\x81" /* U+2581, what SentencePiece writes for a space */
 
 typedef struct tok_bpe {
     const tok_vocab *vocab;
-    kvass_pair_map *pairs; /* (left id, right id) -> rank */
-    int32_t *merged;       /* [n_merges]: the id a pair of that rank becomes */
-    int32_t n_merges, cap_merges;
+    kvass_pairs merges;    /* by rank: left id, right id, and the id that they become */
     int32_t byte_ids[256]; /* the word of each byte, or -1; with by_char the fallback for bytes */
     int32_t *byte_pairs;   /* [256, 256]: the rank of two bytes, or -1; unused with by_char */
     bool by_char;          /* begins with characters; otherwise with bytes */

@@ -4,6 +4,7 @@
 #ifndef KVASS_TOKENIZER_BUILD_H
 #define KVASS_TOKENIZER_BUILD_H
 
+#include "engine/base/map.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/pipeline.h"
 

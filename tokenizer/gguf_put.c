@@ -148,39 +148,23 @@ static void put_tokens(const describing *d)
 
 /* ---- byte-level BPE -------------------------------------------------------------------------- */
 
-/* pairs[2 * n_merges]: left and right by rank */
-static void list_merges(const tok_bpe *bpe, int32_t *pairs)
-{
-    for (size_t i = 0; i < kvass_pair_map_size(bpe->pairs); i++) {
-        int32_t left, right, rank;
-        kvass_pair_map_at(bpe->pairs, i, &left, &right, &rank);
-        pairs[2 * (size_t)rank] = left;
-        pairs[2 * (size_t)rank + 1] = right;
-    }
-}
-
 static kvass_status put_merges(const describing *d, const tok_bpe *bpe)
 {
-    size_t n = (size_t)bpe->n_merges;
-    int32_t *pairs = malloc((2 * n + 1) * sizeof *pairs);
+    size_t n = bpe->merges.n;
     char *text = malloc(4 * d->tok->vocab.longest + 8);
-    if (!pairs || !text) {
-        free(pairs);
-        free(text);
-        return kvass_fail_nomem(d->err, n * sizeof *pairs, "merges");
+    if (!text) {
+        return kvass_fail_nomem(d->err, 4 * d->tok->vocab.longest, "merges");
     }
-    list_merges(bpe, pairs);
     kvass_metadata_put_list(d->m, "tokenizer.ggml.merges", KVASS_GGUF_STRING, n);
     for (size_t i = 0; i < n; i++) {
         const char *left, *right;
-        size_t n_left = piece_of(d, pairs[2 * i], &left)->n_bytes;
-        size_t n_right = piece_of(d, pairs[2 * i + 1], &right)->n_bytes;
+        size_t n_left = piece_of(d, bpe->merges.all[i].left, &left)->n_bytes;
+        size_t n_right = piece_of(d, bpe->merges.all[i].right, &right)->n_bytes;
         size_t n_text = kvass_bytelevel_encode(left, n_left, text);
         text[n_text++] = ' ';
         n_text += kvass_bytelevel_encode(right, n_right, text + n_text);
         kvass_metadata_add_string(d->m, text, n_text);
     }
-    free(pairs);
     free(text);
     return KVASS_OK;
 }
@@ -265,8 +249,8 @@ static bool all_cuts_merge(const tok_bpe *bpe, const char *text, size_t n, int32
         }
         int32_t left = kvass_vocab_word(vocab, text, at);
         int32_t right = kvass_vocab_word(vocab, text + at, n - at);
-        int32_t rank = left >= 0 && right >= 0 ? kvass_pair_map_get(bpe->pairs, left, right) : -1;
-        if (left >= 0 && right >= 0 && (rank < 0 || bpe->merged[rank] != id)) {
+        int32_t rank = left >= 0 && right >= 0 ? kvass_pairs_find(&bpe->merges, left, right) : -1;
+        if (left >= 0 && right >= 0 && (rank < 0 || bpe->merges.all[rank].value != id)) {
             return false;
         }
     }
@@ -278,15 +262,17 @@ static bool all_cuts_merge(const tok_bpe *bpe, const char *text, size_t n, int32
 static bool rank_words(const describing *d, const tok_bpe *bpe, int32_t *ranks)
 {
     const tok_vocab *vocab = bpe->vocab;
+    const kvass_pair *merges = bpe->merges.all;
+    int32_t n_merges = (int32_t)bpe->merges.n;
     for (int32_t id = 0; id < vocab->n_vocab; id++) {
-        ranks[id] = bpe->n_merges;
+        ranks[id] = n_merges;
     }
-    for (int32_t i = 0; i < bpe->n_merges; i++) {
-        int32_t id = bpe->merged[i];
-        if (ranks[id] < bpe->n_merges && bpe->merged[i - 1] != id) {
+    for (int32_t i = 0; i < n_merges; i++) {
+        int32_t id = merges[i].value;
+        if (ranks[id] < n_merges && merges[i - 1].value != id) {
             return false;
         }
-        ranks[id] = ranks[id] < bpe->n_merges ? ranks[id] : i;
+        ranks[id] = ranks[id] < n_merges ? ranks[id] : i;
     }
     for (int32_t id = 0; id < vocab->n_vocab; id++) {
         const char *bytes;

@@ -1,4 +1,4 @@
-/* vocab.c - vocab.h: one block of piece bytes, one dense table by id, one map back. */
+/* vocab.c - vocab.h: one block of piece bytes, one dense table by id, words back. */
 #include "tokenizer/vocab.h"
 
 #include <stdlib.h>
@@ -14,14 +14,14 @@ kvass_status kvass_vocab_open(tok_vocab *vocab, int32_t n_vocab, size_t cap_byte
     if (!vocab->pieces || !vocab->bytes) {
         return kvass_fail_nomem(err, cap_bytes, "the vocabulary");
     }
-    return kvass_map_open(&vocab->words, err);
+    return kvass_words_open(&vocab->words, n_vocab, cap_bytes, err);
 }
 
 void kvass_vocab_close(tok_vocab *vocab)
 {
     free(vocab->pieces);
     free(vocab->bytes);
-    kvass_map_close(&vocab->words);
+    kvass_words_close(&vocab->words);
     *vocab = (tok_vocab){0};
 }
 
@@ -40,7 +40,7 @@ kvass_status kvass_vocab_add_word(tok_vocab *vocab, int32_t id, const char *text
                                   kvass_error *err)
 {
     vocab->pieces[id].flags |= TOK_WORD;
-    return kvass_map_put(vocab->words, text, n_bytes, id, NULL, err);
+    return kvass_words_add(&vocab->words, id, text, n_bytes, NULL, err);
 }
 
 bool kvass_vocab_has(const tok_vocab *vocab, int32_t id)

@@ -6,7 +6,7 @@
 #define KVASS_TOKENIZER_VOCAB_H
 
 #include "engine/base/error.h"
-#include "engine/base/map.h"
+#include "tokenizer/words.h"
 
 #define KVASS_MAX_VOCAB (1 << 21)
 
@@ -23,12 +23,12 @@ typedef struct tok_piece {
 } tok_piece;
 
 typedef struct tok_vocab {
-    int32_t n_vocab; /* highest id + 1 */
+    int32_t n_vocab;   /* highest id + 1 */
     tok_piece *pieces; /* [n_vocab] */
     char *bytes;
     size_t n_bytes, cap_bytes;
     size_t longest;  /* bytes of the longest piece */
-    kvass_map *words; /* as the model spells them -> id, of the pieces with TOK_WORD */
+    tok_words words; /* as the model spells them, of the pieces with TOK_WORD */
 } tok_vocab;
 
 /* Room for ids below n_vocab (at most KVASS_MAX_VOCAB) whose pieces take cap_bytes together (below
@@ -52,7 +52,7 @@ bool kvass_vocab_has(const tok_vocab *vocab, int32_t id); /* false out of range 
 /* The id of a word, or -1. */
 static inline int32_t kvass_vocab_word(const tok_vocab *vocab, const char *bytes, size_t n_bytes)
 {
-    return kvass_map_get(vocab->words, bytes, n_bytes);
+    return kvass_words_get(&vocab->words, bytes, n_bytes);
 }
 
 /* The byte that "<0x00>" .. "<0xFF>" (two hexadecimal digits) stands for, or -1. */

@@ -1,4 +1,4 @@
-/* map.c - hash maps, the only user of stb_ds.
+/* map.c - a hash map, the only user of stb_ds.
  * stb_ds cannot hold keys of any length that may contain NUL, so its table is keyed by a 62-bit
  * hash of the bytes; the bytes themselves are compared in the end, and a key whose hash is taken by
  * other bytes moves to hash + 1 (nothing is ever removed, so a chain has no holes). stb_ds uses
@@ -287,84 +287,4 @@ int32_t kvass_map_get(const kvass_map *map, const char *key, size_t n_bytes)
     uint64_t unused;
     const text_slot *there = find(map, key, n_bytes, &unused);
     return there ? there->value : -1;
-}
-
-/* ---- pairs of ids -> int32 ------------------------------------------------------------------- */
-
-typedef struct pair_slot {
-    uint64_t key;
-    int32_t value;
-} pair_slot;
-
-struct kvass_pair_map {
-    pool pool;
-    pair_slot *slots; /* stb_ds hash map */
-};
-
-/* left, right >= 0: bits 31 and 63 are clear, as KEY_MASK asks */
-static uint64_t pair_key(int32_t left, int32_t right)
-{
-    return (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-}
-
-kvass_status kvass_pair_map_open(kvass_pair_map **out, kvass_error *err)
-{
-    *out = calloc(1, sizeof **out);
-    return *out ? KVASS_OK : kvass_fail_nomem(err, sizeof **out, "a map");
-}
-
-void kvass_pair_map_close(kvass_pair_map **map)
-{
-    if (map && *map) {
-        pool_drop(&(*map)->pool);
-        free(*map);
-        *map = NULL;
-    }
-}
-
-size_t kvass_pair_map_size(const kvass_pair_map *map)
-{
-    return stbds_hmlenu(map->slots);
-}
-
-kvass_status kvass_pair_map_put(kvass_pair_map *map, int32_t left, int32_t right, int32_t value,
-                                int32_t *old, kvass_error *err)
-{
-    uint64_t key = pair_key(left, right);
-    ptrdiff_t there = table_find(map->slots, sizeof *map->slots, key);
-    int32_t before = there >= 0 ? map->slots[there].value : -1;
-    if (there < 0) {
-        jmp_buf failed;
-        building_begin(&map->pool, &failed);
-        if (setjmp(failed) == 0) {
-            ptrdiff_t i;
-            map->slots = table_add(map->slots, sizeof *map->slots, key, seed_of(map), &i);
-            map->slots[i] = (pair_slot){key, value};
-            building_end();
-        } else {
-            map->slots = NULL;
-            building_end();
-            pool_drop(&map->pool);
-            return kvass_fail_nomem(err, sizeof *map->slots, "a map entry");
-        }
-    }
-    if (old) {
-        *old = before;
-    }
-    return KVASS_OK;
-}
-
-int32_t kvass_pair_map_get(const kvass_pair_map *map, int32_t left, int32_t right)
-{
-    ptrdiff_t i = table_find(map->slots, sizeof *map->slots, pair_key(left, right));
-    return i < 0 ? -1 : map->slots[i].value;
-}
-
-void kvass_pair_map_at(const kvass_pair_map *map, size_t i, int32_t *left, int32_t *right,
-                       int32_t *value)
-{
-    const pair_slot *slot = &map->slots[i];
-    *left = (int32_t)(slot->key >> 32);
-    *right = (int32_t)(uint32_t)slot->key;
-    *value = slot->value;
 }

@@ -1,4 +1,4 @@
-/* map.h - hash maps to int32, from byte strings and from pairs of ids; built once, then only read.
+/* map.h - a hash map from byte strings to int32; built once, then only read.
  * The only user of stb_ds is map.c: growth draws from the map's own pool, and a failed allocation
  * comes back as KVASS_NOMEM. Building is serialised by one lock (stb_ds rewrites a global seed);
  * look-ups are safe from any number of threads.
@@ -21,18 +21,5 @@ kvass_status kvass_map_put(kvass_map *map, const char *key, size_t n_bytes, int3
 
 /* The value of key[n_bytes], or -1. */
 int32_t kvass_map_get(const kvass_map *map, const char *key, size_t n_bytes);
-
-/* The same from pairs of ids (left, right >= 0). */
-typedef struct kvass_pair_map kvass_pair_map;
-
-kvass_status kvass_pair_map_open(kvass_pair_map **out, kvass_error *err);
-void kvass_pair_map_close(kvass_pair_map **map);
-size_t kvass_pair_map_size(const kvass_pair_map *map);
-kvass_status kvass_pair_map_put(kvass_pair_map *map, int32_t left, int32_t right, int32_t value,
-                                int32_t *old, kvass_error *err);
-int32_t kvass_pair_map_get(const kvass_pair_map *map, int32_t left, int32_t right);
-/* Entry i, 0 .. size - 1, in no order that means anything. */
-void kvass_pair_map_at(const kvass_pair_map *map, size_t i, int32_t *left, int32_t *right,
-                       int32_t *value);
 
 #endif

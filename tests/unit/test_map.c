@@ -1,4 +1,4 @@
-/* test_map.c - the maps: any bytes as keys, first value wins, memory failures, readers in parallel.
+/* test_map.c - the map: any bytes as keys, first value wins, memory failures, readers in parallel.
  */
 #include "tests/unit/unit.h"
 
@@ -91,32 +91,6 @@ static void test_text(void **state)
     kvass_map_close(NULL);
 }
 
-static void test_pairs(void **state)
-{
-    (void)state;
-    kvass_error err;
-    kvass_pair_map *map;
-    assert_int_equal(kvass_pair_map_open(&map, &err), KVASS_OK);
-    assert_int_equal(kvass_pair_map_get(map, 0, 0), -1);
-    int32_t old;
-    for (int32_t i = 0; i < N_KEYS; i++) {
-        int32_t left = i * 715827, right = INT32_MAX - i % 50;
-        assert_int_equal(kvass_pair_map_put(map, left, right, i, &old, &err), KVASS_OK);
-        assert_int_equal(old, -1);
-    }
-    assert_int_equal(kvass_pair_map_size(map), N_KEYS);
-    for (int32_t i = 0; i < N_KEYS; i++) {
-        int32_t left = i * 715827, right = INT32_MAX - i % 50;
-        assert_int_equal(kvass_pair_map_get(map, left, right), i);
-        assert_int_equal(kvass_pair_map_get(map, right, left), -1);
-    }
-    assert_int_equal(kvass_pair_map_put(map, 715827, INT32_MAX - 1, 9, &old, &err), KVASS_OK);
-    assert_int_equal(old, 1);
-    assert_int_equal(kvass_pair_map_get(map, 715827, INT32_MAX - 1), 1);
-    kvass_pair_map_close(&map);
-    assert_null(map);
-}
-
 /* Every allocation of a build fails once: an error each time, and an empty map that works again. */
 static void test_nomem(void **state)
 {
@@ -142,16 +116,6 @@ static void test_nomem(void **state)
     assert_true(n_failures > 20);
     check_filled(map);
     kvass_map_close(&map);
-
-    kvass_pair_map *pairs;
-    assert_int_equal(kvass_pair_map_open(&pairs, &err), KVASS_OK);
-    n_allocs = 0;
-    fail_at = 2;
-    assert_int_equal(kvass_pair_map_put(pairs, 1, 2, 3, NULL, &err), KVASS_NOMEM);
-    assert_int_equal(kvass_pair_map_size(pairs), 0);
-    assert_int_equal(kvass_pair_map_put(pairs, 1, 2, 3, NULL, &err), KVASS_OK);
-    assert_int_equal(kvass_pair_map_get(pairs, 1, 2), 3);
-    kvass_pair_map_close(&pairs);
     fail_at = 0;
 }
 
@@ -206,7 +170,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text),
-        cmocka_unit_test(test_pairs),
         cmocka_unit_test(test_nomem),
         cmocka_unit_test(test_threads),
     };
