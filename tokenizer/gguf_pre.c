@@ -20,23 +20,24 @@ static const struct {
     bool nfc, ignore_merges, add_bos;
 } ways[] = {
     {{"default"}, {PUNCTUATION, SPLIT_GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}, false, false, false},
-    {{"gpt-2", "phi-2", "mpt", "olmo", "jina-en", "gpt2", "roberta-bpe"},
+    {{"gpt-2", "phi-2", "mpt", "olmo", "jina-v1-en", "roberta-bpe", "mellum", "trillion",
+      "gigachat", "a.x-4.0", "granite-docling"},
      {SPLIT_GPT2},
      false,
      false,
      false},
-    {{"llama-bpe", "llama3", "llama-v3", "smaug-bpe", "falcon3", "pixtral", "midm-2.0", "lfm2"},
+    {{"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"},
      {SPLIT_LLAMA3},
      false,
      true,
      true},
-    {{"dbrx"}, {SPLIT_LLAMA3}, false, false, false},
+    {{"dbrx", "smaug-bpe"}, {SPLIT_LLAMA3}, false, false, false},
     {{"qwen2", "stablelm2", "deepseek-r1-qwen", "megrez", "hunyuan"},
      {SPLIT_QWEN2},
      true,
      false,
      false},
-    {{"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"},
+    {{"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"},
      {"\\p{N}", SPLIT_GPT2},
      false,
      false,
@@ -51,7 +52,7 @@ static const struct {
      false,
      false,
      false},
-    {{"gpt-4o", "llama4"}, {SPLIT_O200K}, false, false, false},
+    {{"gpt-4o", "llama4", "kanana2"}, {SPLIT_O200K}, false, false, false},
     {{"tekken"}, {SPLIT_TEKKEN}, false, true, true},
 };
 
@@ -101,6 +102,18 @@ kvass_status kvass_gguf_pre_apply(kvass_tokenizer *tok, const char *name, size_t
         }
     }
     return unknown(name, n_bytes, path, err);
+}
+
+const char *kvass_gguf_pre_name(size_t i)
+{
+    for (size_t way = 0; way < N_WAYS; way++) {
+        for (size_t j = 0; j < N_NAMES && ways[way].names[j]; j++) {
+            if (i-- == 0) {
+                return ways[way].names[j];
+            }
+        }
+    }
+    return NULL;
 }
 
 /* Whether the steps of tok cut as a way does. */

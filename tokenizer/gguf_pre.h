@@ -15,6 +15,9 @@ typedef struct tok_gguf_pre {
 kvass_status kvass_gguf_pre_apply(kvass_tokenizer *tok, const char *name, size_t n_bytes,
                                   const char *path, tok_gguf_pre *pre, kvass_error *err);
 
+/* The name of that number, NULL after the last. */
+const char *kvass_gguf_pre_name(size_t i);
+
 /* The other way: the name that stands for tok's steps, NULL when none does. *nfc_lost: it cuts text
  * in the same way, but without tok's normal form. */
 const char *kvass_gguf_pre_find(const kvass_tokenizer *tok, bool ignore_merges, bool *nfc_lost);

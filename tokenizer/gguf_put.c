@@ -356,6 +356,8 @@ static kvass_status describe_ends(const describing *d)
     if ((prefix->n > 0 && !bos) || (suffix->n > 0 && !eos)) {
         return refuse(d, "the tokens it puts around a text");
     }
+    d->m->first = bos ? prefix->data[0] : -1;
+    d->m->last = eos ? suffix->data[0] : -1;
     kvass_metadata_put_bool(d->m, "tokenizer.ggml.add_bos_token", bos);
     kvass_metadata_put_bool(d->m, "tokenizer.ggml.add_eos_token", eos);
     return KVASS_OK;

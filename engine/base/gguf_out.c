@@ -8,7 +8,11 @@
 
 kvass_metadata *kvass_metadata_new(void)
 {
-    return calloc(1, sizeof(kvass_metadata));
+    kvass_metadata *m = calloc(1, sizeof *m);
+    if (m) {
+        m->first = m->last = -1;
+    }
+    return m;
 }
 
 void kvass_metadata_close(kvass_metadata **metadata)

@@ -11,7 +11,8 @@ struct kvass_metadata {
     unsigned char *bytes; /* bytes[n_bytes] */
     size_t n_bytes, cap_bytes;
     uint32_t n_values;
-    bool failed; /* memory ran out: the rest is worth nothing */
+    bool failed;         /* memory ran out: the rest is worth nothing */
+    int32_t first, last; /* the ids that a tokenizer puts around a text, -1: none */
 };
 
 /* Empty; NULL when out of memory. */

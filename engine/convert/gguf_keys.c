@@ -81,17 +81,26 @@ static void put_general(keys *k)
     }
 }
 
-/* Ids that begin and end a text. */
+/* Ids that begin and end a text. The file has one key for what the model means and for what the
+ * tokenizer puts around a text: the tokenizer decides, or its ids would change. */
 static void put_ids(keys *k)
 {
     static const char *const ends[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
                                        "tokenizer.ggml.eom_token_id"};
     const kvass_config *config = &k->c->model->config;
-    if (config->bos >= 0) {
-        kvass_metadata_put_u32(k->m, "tokenizer.ggml.bos_token_id", (uint32_t)config->bos);
+    const kvass_metadata *tokenizer = k->c->opt->tokenizer;
+    int32_t bos = tokenizer && tokenizer->first >= 0 ? tokenizer->first : config->bos;
+    int32_t last = tokenizer ? tokenizer->last : -1, n = 0;
+    if (bos >= 0) {
+        kvass_metadata_put_u32(k->m, "tokenizer.ggml.bos_token_id", (uint32_t)bos);
     }
-    for (int32_t i = 0; i < config->n_eos && i < 3; i++) {
-        kvass_metadata_put_u32(k->m, ends[i], (uint32_t)config->eos[i]);
+    if (last >= 0) {
+        kvass_metadata_put_u32(k->m, ends[n++], (uint32_t)last);
+    }
+    for (int32_t i = 0; i < config->n_eos && n < 3; i++) {
+        if (config->eos[i] != last) {
+            kvass_metadata_put_u32(k->m, ends[n++], (uint32_t)config->eos[i]);
+        }
     }
 }
 

@@ -71,6 +71,15 @@ if [ -e "$shared/models/stories260K/stories260K.bin" ]; then
     same "$out" "$work/text2"
 fi
 
+# a tokenizer that puts other ids around a text than the model names
+for t in llama3 roberta; do
+    expect 0 "${c[@]}" -q --force --tokenizer "$golden/tokenizers/$t" "$model" "$work/ends.gguf"
+    expect 0 "$KVASS" tokenize --tokenizer "$golden/tokenizers/$t" --ids --bos "a fox"
+    cp "$out" "$work/ids2"
+    expect 0 "$KVASS" tokenize -m "$work/ends.gguf" --ids --bos "a fox"
+    same "$out" "$work/ids2"
+done
+
 # a folder stands for its only GGUF file, and that has the tokenizer
 mkdir "$work/only"
 cp "$work/a.gguf" "$work/only/x.gguf"
