@@ -18,6 +18,8 @@ enum {
     KEY_STREAM,
     KEY_NEEDLE,
     KEY_RECALL,
+    KEY_REFERENCE,
+    KEY_NO_BOS,
     KEY_JSON
 };
 
@@ -27,9 +29,10 @@ typedef struct eval_args {
     cli_options opts; /* first: see cli_share_state */
     cli_prompt source;
     eval_split split;
-    const char *recall; /* --recall: its file */
+    const char *recall;    /* --recall: its file */
+    const char *reference; /* --reference: another model */
     eval_path path;
-    bool tail_given, path_given, needle, json;
+    bool tail_given, path_given, needle, no_bos, json;
 } eval_args;
 
 static const struct argp_child children[] = {
@@ -47,6 +50,9 @@ static void finish_options(eval_args *args, struct argp_state *state)
     }
     if (args->split.stream && (args->split.stories || args->needle)) {
         argp_error(state, "--stream goes with neither --split stories nor --needle");
+    }
+    if (args->split.stream && args->reference) {
+        argp_error(state, "--stream compares with no full cache: not with --reference");
     }
 }
 
@@ -87,6 +93,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case KEY_RECALL:
         args->recall = arg;
         return 0;
+    case KEY_REFERENCE:
+        args->reference = arg;
+        return 0;
+    case KEY_NO_BOS:
+        args->no_bos = true;
+        return 0;
     case KEY_JSON:
         args->json = true;
         return 0;
@@ -108,6 +120,8 @@ static const struct argp_option options[] = {
     {"stream", KEY_STREAM, NULL, 0, "the text as one stream, however long", 0},
     {"needle", KEY_NEEDLE, NULL, 0, "whether it still looks up what stands far back", 0},
     {"recall", KEY_RECALL, "FILE", 0, "questions about what stands far back", 0},
+    {"reference", KEY_REFERENCE, "MODEL", 0, "compare with this model's full f32 cache", 0},
+    {"no-bos", KEY_NO_BOS, NULL, 0, "no begin-of-text token before a window", 0},
     {"json", KEY_JSON, NULL, 0, "one JSON document", 0},
     {0},
 };
@@ -126,6 +140,7 @@ static void choose_sizes(eval_args *args, const kvass_model_info *info)
 /* Everything that a run needs. */
 typedef struct eval_job {
     kvass_model *model;
+    kvass_model *reference; /* NULL: the same */
     kvass_tokenizer *tok;
     int32_t bos;
     eval_text text;
@@ -173,7 +188,7 @@ static int prepare(eval_args *args, eval_job *job)
     if (code == CLI_OK) {
         kvass_tokenizer_info tok_info;
         kvass_tokenizer_get_info(job->tok, &tok_info);
-        job->bos = info.bos >= 0 ? info.bos : tok_info.bos;
+        job->bos = args->no_bos ? -1 : info.bos >= 0 ? info.bos : tok_info.bos;
         code = open_text(args, &info, job);
     }
     if (code == CLI_OK) {
@@ -182,6 +197,37 @@ static int prepare(eval_args *args, eval_job *job)
     if (code == CLI_OK) {
         kvass_model_close(&job->model);
         code = cli_open_model(&args->opts, false, &job->model);
+    }
+    return code;
+}
+
+/* The model to compare with, when it is another. The ids of one must be those of the other, of
+ * which the number is known here. */
+static int open_reference(const eval_args *args, eval_job *job)
+{
+    kvass_model_info info, other;
+    cli_options opts = args->opts;
+    opts.model = args->reference;
+    if (!args->reference || !job->has_text) {
+        return CLI_OK;
+    }
+    int code = cli_open_model(&opts, true, &job->reference);
+    if (code != CLI_OK) {
+        return code;
+    }
+    kvass_model_get_info(job->model, &info);
+    kvass_model_get_info(job->reference, &other);
+    if (info.n_vocab != other.n_vocab) {
+        cli_say("%s: a vocabulary of %d, where %s has %d: nothing to compare (REFERENCE_VOCAB)",
+                args->reference, (int)other.n_vocab, info.path, (int)info.n_vocab);
+        return CLI_BAD_MODEL;
+    }
+    kvass_context_options full = eval_reference_options(&opts.context);
+    const kvass_context_options *contexts[] = {&full, &full};
+    code = cli_check_memory(&opts, job->reference, contexts, 2);
+    if (code == CLI_OK) {
+        kvass_model_close(&job->reference);
+        code = cli_open_model(&opts, false, &job->reference);
     }
     return code;
 }
@@ -201,16 +247,21 @@ static int measure(const eval_args *args, const eval_job *job)
     eval_stream_scores stream;
     eval_needle_scores needle;
     eval_recall_scores recall;
-    kvass_model_info info;
+    kvass_model_info info, other;
     kvass_model_get_info(job->model, &info);
     const cli_options *opts = &args->opts;
     eval_results results = {.opts = opts, .info = &info, .path = args->path};
+    if (job->reference) {
+        kvass_model_get_info(job->reference, &other);
+        results.reference = &other;
+    }
     int code = CLI_OK;
     if (job->has_text && args->split.stream) {
         code = eval_stream(opts, job->model, &job->text, args->path, &scores, &stream);
         results.stream = &stream;
     } else if (job->has_text) {
-        code = eval_score(opts, job->model, &job->text, args->path, &scores);
+        const kvass_model *reference = job->reference ? job->reference : job->model;
+        code = eval_score(opts, job->model, reference, &job->text, args->path, &scores);
     }
     if (code == CLI_OK && job->has_text) {
         results.scores = &scores;
@@ -245,11 +296,15 @@ static int run_eval(int argc, char **argv)
     eval_job job = {0};
     int code = prepare(&args, &job);
     if (code == CLI_OK) {
+        code = open_reference(&args, &job);
+    }
+    if (code == CLI_OK) {
         cli_catch_interrupt();
         code = measure(&args, &job);
     }
     eval_text_close(&job.text);
     kvass_tokenizer_close(&job.tok);
+    kvass_model_close(&job.reference);
     kvass_model_close(&job.model);
     return code;
 }

@@ -109,9 +109,10 @@ typedef struct eval_row {
 } eval_row;
 eval_row eval_compare(const float *test, const float *reference, int32_t n_vocab, int32_t next);
 
-/* Score every window with opts' cache, and against the full f32 cache. Returns an exit code. */
-int eval_score(const cli_options *opts, const kvass_model *model, const eval_text *text,
-               eval_path path, eval_scores *scores);
+/* Score every window with opts' cache, and against the full f32 cache of `reference`: the model
+ * itself, or one of the same vocabulary. Returns an exit code. */
+int eval_score(const cli_options *opts, const kvass_model *model, const kvass_model *reference,
+               const eval_text *text, eval_path path, eval_scores *scores);
 
 /* ---- a stream ------------------------------------------------------------------------------- */
 
@@ -176,6 +177,7 @@ int eval_recall(const cli_options *opts, const kvass_model *model, const kvass_t
 typedef struct eval_results {
     const cli_options *opts;
     const kvass_model_info *info;
+    const kvass_model_info *reference; /* NULL: the model itself */
     eval_path path;
     const eval_scores *scores;
     const eval_stream_scores *stream;

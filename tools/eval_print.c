@@ -49,12 +49,15 @@ static void print_scores(const eval_results *r)
                  scores->context.retain, scores->context.store, scores->usage.bytes_per_token,
                  scores->usage.bytes_used);
     if (!r->stream) {
-        (void)printf("perplexity  %.4f per token, %.6f times that of the full f32 cache\n", f.ppl,
-                     f.ppl_ratio);
+        const char *whose = r->reference ? r->reference->path : "the";
+        const char *other = r->reference ? "'s" : "";
+        (void)printf("perplexity  %.4f per token, %.6f times that of %s%s full f32 cache\n", f.ppl,
+                     f.ppl_ratio, whose, other);
         (void)printf("bits        %.4f per byte\n", f.bits_per_byte);
-        (void)printf("kl          mean %.3g, p99 %.3g, max %.3g from the full f32 cache "
+        (void)printf("kl          mean %.3g, p99 %.3g, max %.3g from %s%s full f32 cache "
                      "(floor %.3g)\n",
-                     scores->kld_mean, scores->kld_p99, scores->kld_max, scores->kld_floor);
+                     scores->kld_mean, scores->kld_p99, scores->kld_max, whose, other,
+                     scores->kld_floor);
         (void)printf("same top    %.4f %%\n", f.same_top * 100);
     } else {
         (void)printf("perplexity  %.4f per token\n", f.ppl);
@@ -263,20 +266,32 @@ json_t *eval_scores_json(const eval_results *r)
     return root;
 }
 
-int eval_print_json(const eval_results *r)
+/* 16 hexadecimal digits */
+static json_t *fingerprint_json(const kvass_model_info *info)
 {
     char fingerprint[17];
     (void)snprintf(fingerprint, sizeof fingerprint, "%016llx",
-                   (unsigned long long)r->info->fingerprint);
+                   (unsigned long long)info->fingerprint);
+    return json_string(fingerprint);
+}
+
+int eval_print_json(const eval_results *r)
+{
     double kept = r->needle ? r->needle->kept : NAN;
     json_t *root = json_object();
     bool ok = root != NULL;
     if (r->scores) {
         ok = join(root, eval_scores_json(r)) && ok;
     }
-    ok = join(root, json_pack("{s:s, s:o}", "model_fingerprint", fingerprint, "needle_kept",
-                              cli_json_real(kept, 6))) &&
+    ok = join(root, json_pack("{s:o, s:o}", "model_fingerprint", fingerprint_json(r->info),
+                              "needle_kept", cli_json_real(kept, 6))) &&
          ok;
+    if (r->reference) {
+        const char *path = r->reference->path;
+        ok = join(root, json_pack("{s:o, s:o}", "reference", cli_json_text(path, strlen(path)),
+                                  "reference_fingerprint", fingerprint_json(r->reference))) &&
+             ok;
+    }
     if (r->stream) {
         ok = join(root, json_pack("{s:o}", "stream", stream_json(r->stream))) && ok;
     }

@@ -1,7 +1,8 @@
 /* eval_score.c - how well, and how differently, the network predicts with a given cache.
  * Two contexts of one model are fed the same windows: one with the cache asked for, one with the
- * full f32 cache. Every scored position gives -log p of the token that follows, and the
- * Kullback-Leibler divergence of the first from the second. All sums are in double.
+ * full f32 cache (that one of another model, if asked for). Every scored position gives -log p of
+ * the token that follows, and the Kullback-Leibler divergence of the first from the second. All
+ * sums are in double.
  */
 #include "tools/eval.h"
 
@@ -154,25 +155,26 @@ static void close_scorer(scorer *s)
     free(s->kld);
 }
 
-static kvass_status open_sides(scorer *s, const kvass_model *model, kvass_error *err)
+static kvass_status open_sides(scorer *s, const kvass_model *model, const kvass_model *reference,
+                               kvass_error *err)
 {
     const kvass_context_options *opt = &s->opts->context;
     kvass_context_options full = eval_reference_options(opt);
     kvass_status status = eval_side_open(&s->test, model, opt, err);
     if (status == KVASS_OK) {
-        status = eval_side_open(&s->reference, model, &full, err);
+        status = eval_side_open(&s->reference, reference, &full, err);
     }
     if (status == KVASS_OK) {
         kvass_context_info info;
         kvass_context_get_info(s->reference.ctx, &info);
         full.n_threads = info.n_threads == 1 ? 2 : 1;
-        status = eval_side_open(&s->floor, model, &full, err);
+        status = eval_side_open(&s->floor, reference, &full, err);
     }
     return status;
 }
 
-int eval_score(const cli_options *opts, const kvass_model *model, const eval_text *text,
-               eval_path path, eval_scores *scores)
+int eval_score(const cli_options *opts, const kvass_model *model, const kvass_model *reference,
+               const eval_text *text, eval_path path, eval_scores *scores)
 {
     kvass_error err;
     kvass_model_info info;
@@ -194,7 +196,7 @@ int eval_score(const cli_options *opts, const kvass_model *model, const eval_tex
         cli_say("out of memory for the scores of %lld tokens", (long long)s.n_scored);
         return CLI_NO_ROOM;
     }
-    kvass_status status = open_sides(&s, model, &err);
+    kvass_status status = open_sides(&s, model, reference, &err);
     for (size_t i = 0; i < text->n_windows && status == KVASS_OK; i++) {
         status = score_window(&s, &text->windows[i], path, &err);
     }

@@ -57,6 +57,36 @@ json 'set("""policy k_type v_type n_ctx budget tokens_seen bytes_reserved bytes_
     recomputed_tokens evicted_tokens pages_touched threads seed
     model_fingerprint""".split()) <= set(d)'
 
+# another model to compare with: itself makes no difference, smaller weights do
+expect 0 "${k[@]}" --json --kv-type f32 --reference "$model"
+json 'd["kld_max"] == 0 and d["reference_fingerprint"] == d["model_fingerprint"]'
+"$KVASS" convert -q --type q4_0 "$model" "$work/small.gguf"
+expect 0 "$KVASS" eval -m "$work/small.gguf" -f "$work/text" --json --kv-type f32 \
+    --reference "$model"
+json 'd["kld_mean"] > 1e-5 and d["ppl_ratio"] != 1' \
+    'd["reference_fingerprint"] != d["model_fingerprint"]'
+python3 -c 'import json, sys
+full, small = (json.load(open(f)) for f in sys.argv[1:])
+sys.exit(not abs(small["ppl"] / small["ppl_ratio"] / full["ppl"] - 1) < 1e-5)' \
+    "$work/f32.json" "$out" || fail "the reference's perplexity: $(cat "$out")"
+expect 0 "$KVASS" eval -m "$work/small.gguf" -f "$work/text" --reference "$model"
+grep -q "^kl .* from $model's full f32 cache" "$out" || fail "$(cat "$out")"
+expect 3 "${k[@]}" --reference "$ROOT/tests/golden/llama-gqa"
+says "nothing to compare (REFERENCE_VOCAB)"
+expect 1 "${k[@]}" --reference "$work/none"
+says "$work/none"
+expect 2 "${k[@]}" --stream --reference "$model"
+says "not with --reference"
+
+# without a begin-of-text token the first token of the text is not predicted
+expect 0 "${k[@]}" --json --kv-type f32
+cp "$out" "$work/with.json"
+expect 0 "${k[@]}" --json --kv-type f32 --no-bos
+python3 -c 'import json, sys
+a, b = (json.load(open(f)) for f in sys.argv[1:])
+sys.exit(not (a["tokens_scored"] == b["tokens_scored"] + 1 and a["ppl"] != b["ppl"]))' \
+    "$work/with.json" "$out" || fail "--no-bos: $(cat "$out")"
+
 # bits per byte again, from the logits
 expect 0 "$KVASS" generate -m "$model" --json -n 0 "$text"
 ids=$(python3 -c 'import json, sys
