@@ -68,6 +68,13 @@ kvass_status kvass_bpe_add(tok_bpe *bpe, int32_t left, int32_t right, int32_t me
     return KVASS_OK;
 }
 
+int32_t kvass_bpe_find_next(const tok_bpe *bpe, const char *word, size_t n_bytes)
+{
+    size_t n = bpe->merges.n;
+    int32_t guess = n > 0 ? bpe->merges.all[n - 1].value + 1 : -1;
+    return kvass_words_near(&bpe->vocab->words, guess, word, n_bytes);
+}
+
 /* ---- encoding -------------------------------------------------------------------------------- */
 
 static int32_t merge_rule(const void *self, const char *word, const tok_symbol *left,

@@ -34,6 +34,10 @@ kvass_status kvass_bpe_open(tok_bpe **out, const tok_vocab *vocab, size_t n_merg
 kvass_status kvass_bpe_add(tok_bpe *bpe, int32_t left, int32_t right, int32_t merged, bool *fresh,
                            kvass_error *err);
 
+/* The id of a word that a merge of the next rank may make, or -1: vocabularies list what is merged
+ * in the order of the merges, so it is quickly found. */
+int32_t kvass_bpe_find_next(const tok_bpe *bpe, const char *word, size_t n_bytes);
+
 /* ---- the printable alphabet of byte-level BPE ------------------------------------------------ */
 
 /* Vocabularies of byte-level BPE write each byte as a printable character. Turn text[n], UTF-8,

@@ -1,99 +1,36 @@
-/* build.c - build.h. The vocabulary is walked twice: once to check every id and to learn the sizes,
- * then to fill. Every count that sizes memory is bounded by what the file really holds.
+/* build.c - build.h. The vocabulary is listed first (build_list.c), which tells the sizes, then
+ * filled in. Every count that sizes memory is bounded by what the file really holds.
  */
 #include "tokenizer/build.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define N_MARK (sizeof WORD_MARK - 1)
+#include "engine/base/checked.h"
 
 void kvass_build_close(tok_build *b)
 {
-    kvass_map_close(&b->by_text);
+    kvass_words_close(&b->others);
+    free(b->listed);
     free(b->texts);
+    free(b->scratch);
+    b->listed = NULL;
     b->texts = NULL;
+    b->scratch = NULL;
 }
 
 /* ---- vocabulary ------------------------------------------------------------------------------ */
 
-/* A walk over {"token": id, ...} or [["token", score], ...], where the place is the id. */
-typedef struct walk {
-    const kvass_json *vocab, *value; /* value: of the current entry */
-    void *it;
-    size_t i;
-    const char *text;
-} walk;
-
-static bool begin_entry(walk *w)
+/* *n_vocab is the highest id + 1, *n_bytes what the pieces take, with those of the entries, which
+ * are checked. */
+static kvass_status measure(const tok_build *b, const tok_entry *entries, size_t n_entries,
+                            int32_t *n_vocab, size_t *n_bytes, kvass_error *err)
 {
-    const kvass_json *one = kvass_json_at(w->vocab, w->i);
-    if (w->it) {
-        w->text = kvass_json_iter_key(w->it);
-        w->value = kvass_json_iter_value(w->it);
-        return true;
-    }
-    w->text = kvass_json_as_string(kvass_json_at(one, 0), NULL);
-    w->value = one;
-    return w->i < kvass_json_size(w->vocab) && kvass_json_get_kind(w->vocab) == KVASS_JSON_ARRAY;
-}
-
-static bool first_entry(walk *w, const kvass_json *vocab)
-{
-    *w = (walk){.vocab = vocab, .it = kvass_json_iter(vocab)};
-    return begin_entry(w);
-}
-
-static bool next_entry(walk *w)
-{
-    if (kvass_json_get_kind(w->vocab) == KVASS_JSON_OBJECT) {
-        w->it = kvass_json_next(w->vocab, w->it);
-        return w->it && begin_entry(w);
-    }
-    w->i++;
-    return begin_entry(w);
-}
-
-static kvass_status entry_id(const tok_build *b, const walk *w, int64_t *id, kvass_error *err)
-{
-    *id = (int64_t)w->i;
-    if (!w->it) {
-        double score;
-        bool ok = w->text && kvass_json_size(w->value) == 2 && w->i < KVASS_MAX_VOCAB &&
-                  kvass_json_as_real(kvass_json_at(w->value, 1), &score);
-        return ok ? KVASS_OK
-                  : kvass_fail(
-                        err, KVASS_FORMAT, "VOCAB_ENTRY",
-                        "%s: vocab[%zu]: expected [\"token\", score], and at most %d of them",
-                        b->path, w->i, KVASS_MAX_VOCAB);
-    }
-    *id = 0;
-    if (kvass_json_as_int(w->value, id) && *id >= 0 && *id < KVASS_MAX_VOCAB) {
-        return KVASS_OK;
-    }
-    char found[32];
-    (void)snprintf(found, sizeof found, "%lld", (long long)*id);
-    bool is_int = kvass_json_get_kind(w->value) == KVASS_JSON_INT;
-    return kvass_fail(
-        err, KVASS_FORMAT, "VOCAB_ID", "%s: vocab[\"%.100s\"]: expected an id in 0 .. %d, found %s",
-        b->path, w->text, KVASS_MAX_VOCAB - 1, is_int ? found : kvass_json_kind_name(w->value));
-}
-
-/* Check all ids; *n_vocab is the highest + 1, *n_bytes what the pieces take. */
-static kvass_status measure(const tok_build *b, const kvass_json *vocab, const tok_entry *entries,
-                            size_t n_entries, int32_t *n_vocab, size_t *n_bytes, kvass_error *err)
-{
-    int64_t id = 0, highest = -1;
+    int64_t highest = -1;
     *n_bytes = 0;
-    walk w;
-    for (bool more = first_entry(&w, vocab); more; more = next_entry(&w)) {
-        kvass_status status = entry_id(b, &w, &id, err);
-        if (status != KVASS_OK) {
-            return status;
-        }
-        highest = id > highest ? id : highest;
-        size_t n = strlen(w.text);
+    for (size_t i = 0; i < b->n_listed; i++) {
+        size_t n = b->listed[i].n_bytes;
+        highest = b->listed[i].id > highest ? b->listed[i].id : highest;
         *n_bytes += n > b->decoding.n_to ? n : n * (b->decoding.n_to + 1);
     }
     for (size_t i = 0; i < n_entries; i++) {
@@ -157,32 +94,68 @@ static size_t decode_piece(const tok_decoding *d, const char *text, size_t n, ch
     return n_out;
 }
 
-static kvass_status add_piece(tok_build *b, const char *text, int32_t id, char *scratch,
-                              kvass_error *err)
+/* The text listed for an id. */
+static const tok_listed *listed_for(const tok_build *b, int32_t id)
+{
+    size_t i = 0;
+    while (i < b->n_listed && b->listed[i].id != id) {
+        i++;
+    }
+    return i < b->n_listed ? &b->listed[i] : NULL;
+}
+
+static int at_most(size_t n, int most)
+{
+    return n < (size_t)most ? (int)n : most;
+}
+
+static kvass_status add_piece(tok_build *b, const tok_listed *one, kvass_error *err)
 {
     tok_vocab *vocab = &b->tok->vocab;
-    if (b->texts[id]) {
+    const char *text = b->texts + one->offset;
+    size_t n = one->n_bytes;
+    int32_t id = one->id;
+    if (kvass_vocab_has(vocab, id)) {
+        const tok_listed *first = listed_for(b, id);
         return kvass_fail(err, KVASS_FORMAT, "VOCAB_ID",
-                          "%s: vocab[\"%.100s\"]: id %d belongs to \"%.100s\" already", b->path,
-                          text, id, b->texts[id]);
+                          "%s: vocab[\"%.*s\"]: id %d belongs to \"%.*s\" already", b->path,
+                          at_most(n, 100), text, id, at_most(first->n_bytes, 100),
+                          b->texts + first->offset);
     }
-    b->texts[id] = text;
-    size_t n = strlen(text); /* the JSON reader allows no NUL */
     int32_t old = -1;
     bool is_word;
-    size_t n_piece = decode_piece(&b->decoding, text, n, scratch, &is_word);
-    kvass_vocab_set(vocab, id, scratch, n_piece, 0);
-    kvass_status status = kvass_map_put(b->by_text, text, n, id, &old, err);
-    if (status == KVASS_OK && old >= 0) { /* JSON objects have no key twice, lists may */
-        return kvass_fail(err, KVASS_FORMAT, "VOCAB_ENTRY",
-                          "%s: vocab[%d]: \"%.100s\" is vocab[%d]", b->path, id, text, old);
+    size_t n_piece = decode_piece(&b->decoding, text, n, b->scratch, &is_word);
+    kvass_vocab_set(vocab, id, b->scratch, n_piece, 0);
+    kvass_status status;
+    if (!is_word) {
+        status = kvass_words_add(&b->others, id, text, n, &old, err);
+    } else if (b->decoding.byte_level) { /* words are spelled as the model meets them */
+        status = kvass_vocab_add_word(vocab, id, b->scratch, n_piece, &old, err);
+    } else {
+        status = kvass_vocab_add_word(vocab, id, text, n, &old, err);
     }
-    if (status == KVASS_OK && is_word) {
-        /* words are spelled as the model meets them: bytes, or normalized text */
-        const char *word = b->decoding.byte_level ? scratch : text;
-        status = kvass_vocab_add_word(vocab, id, word, b->decoding.byte_level ? n_piece : n, err);
+    if (status == KVASS_OK && old >= 0) { /* JSON objects have no key twice, lists may */
+        return kvass_fail(err, KVASS_FORMAT, "VOCAB_ENTRY", "%s: vocab[%d]: \"%.*s\" is vocab[%d]",
+                          b->path, id, at_most(n, 100), text, old);
     }
     return status;
+}
+
+int32_t kvass_build_find(const tok_build *b, const char *text, size_t n)
+{
+    size_t n_word = n;
+    if (n > b->longest) {
+        return -1;
+    }
+    int32_t id;
+    if (!b->decoding.byte_level) {
+        id = kvass_vocab_word(&b->tok->vocab, text, n);
+    } else if (kvass_bytelevel_decode(text, n, b->scratch, &n_word)) {
+        return kvass_vocab_word(&b->tok->vocab, b->scratch, n_word);
+    } else {
+        id = -1;
+    }
+    return id >= 0 ? id : kvass_words_get(&b->others, text, n);
 }
 
 /* ---- added tokens ---------------------------------------------------------------------------- */
@@ -210,7 +183,7 @@ static kvass_status check_entry(const tok_build *b, size_t i, int32_t id, const 
                                 size_t n, kvass_error *err)
 {
     const tok_vocab *vocab = &b->tok->vocab;
-    int32_t there = kvass_map_get(b->by_text, content, n);
+    int32_t there = kvass_build_find(b, content, n);
     bool taken = kvass_vocab_has(vocab, id) && there != id;
     if (!taken && (there < 0 || there == id)) {
         return KVASS_OK;
@@ -283,118 +256,30 @@ kvass_status kvass_build_vocab(tok_build *b, const kvass_json *vocab, const tok_
                                size_t n_entries, kvass_error *err)
 {
     int32_t n_vocab = 0;
-    size_t n_bytes = 0;
-    kvass_status status = measure(b, vocab, entries, n_entries, &n_vocab, &n_bytes, err);
+    size_t n_bytes = 0, n_scratch = 0;
+    kvass_status status = kvass_build_list(b, vocab, err);
+    if (status == KVASS_OK) {
+        status = measure(b, entries, n_entries, &n_vocab, &n_bytes, err);
+    }
     if (status != KVASS_OK) {
         return status;
     }
     if (n_vocab == 0) {
         return kvass_fail(err, KVASS_FORMAT, "VOCAB_SIZE", "%s: the vocabulary is empty", b->path);
     }
-    char *scratch = malloc(n_bytes + 1);
-    b->texts = calloc((size_t)n_vocab, sizeof *b->texts);
-    if (!scratch || !b->texts) {
-        status = kvass_fail_nomem(err, n_bytes, "the vocabulary");
+    if (!kvass_mul_size(b->longest + 1, b->decoding.n_to + 2, &n_scratch) ||
+        !(b->scratch = malloc(n_scratch))) {
+        return kvass_fail_nomem(err, n_scratch, "the vocabulary");
     }
-    if (status == KVASS_OK) {
-        status = kvass_map_open(&b->by_text, err);
-    }
+    status = kvass_words_open(&b->others, n_vocab, 0, err);
     if (status == KVASS_OK) {
         status = kvass_vocab_open(&b->tok->vocab, n_vocab, n_bytes, err);
     }
-    walk w;
-    for (bool more = first_entry(&w, vocab); status == KVASS_OK && more; more = next_entry(&w)) {
-        int64_t id;
-        (void)entry_id(b, &w, &id, NULL);
-        status = add_piece(b, w.text, (int32_t)id, scratch, err);
+    for (size_t i = 0; status == KVASS_OK && i < b->n_listed; i++) {
+        status = add_piece(b, &b->listed[i], err);
     }
-    free(scratch);
     for (size_t i = 0; status == KVASS_OK && i < n_entries; i++) {
         status = add_entry(b, i, &entries[i], err);
     }
     return status;
-}
-
-/* ---- merges ---------------------------------------------------------------------------------- */
-
-void kvass_build_byte_ids(const tok_build *b, int32_t byte_ids[256])
-{
-    static const char digits[] = "0123456789ABCDEF";
-    for (int byte = 0; byte < 256; byte++) {
-        char name[6] = {'<', '0', 'x', digits[byte >> 4], digits[byte & 15], '>'};
-        byte_ids[byte] = kvass_map_get(b->by_text, name, sizeof name);
-    }
-}
-
-kvass_status kvass_build_bpe(tok_build *b, size_t n_merges, tok_bpe **bpe, kvass_error *err)
-{
-    kvass_status status = kvass_bpe_open(bpe, &b->tok->vocab, n_merges, err);
-    if (status != KVASS_OK) {
-        return status;
-    }
-    b->tok->ops = &kvass_bpe_ops;
-    b->tok->model = *bpe;
-    (*bpe)->by_char = !b->decoding.byte_level;
-    (*bpe)->by_words = (*bpe)->by_char && kvass_map_get(b->by_text, WORD_MARK, N_MARK) >= 0;
-    for (int byte = 0; byte < 256 && b->decoding.byte_level; byte++) {
-        char self = (char)byte;
-        (*bpe)->byte_ids[byte] = kvass_vocab_word(&b->tok->vocab, &self, 1);
-    }
-    if (!b->decoding.byte_level && b->decoding.byte_fallback) {
-        kvass_build_byte_ids(b, (*bpe)->byte_ids);
-    }
-    return KVASS_OK;
-}
-
-kvass_status kvass_build_merge(tok_build *b, tok_bpe *bpe, size_t i, const char *left,
-                               size_t n_left, const char *right, size_t n_right, kvass_error *err)
-{
-    int32_t l = kvass_map_get(b->by_text, left, n_left);
-    int32_t r = kvass_map_get(b->by_text, right, n_right);
-    if (l < 0 || r < 0) {
-        size_t n_part = l < 0 ? n_left : n_right;
-        return kvass_fail(err, KVASS_FORMAT, "MERGE_PART",
-                          "%s: merges[%zu]: \"%.*s\" is not in the vocabulary", b->path, i,
-                          (int)(n_part < 100 ? n_part : 100), l < 0 ? left : right);
-    }
-    char stack[256], *both = stack;
-    size_t n = n_left + n_right;
-    if (n > sizeof stack && !(both = malloc(n))) {
-        return kvass_fail_nomem(err, n, "a merge");
-    }
-    memcpy(both, left, n_left);
-    memcpy(both + n_left, right, n_right);
-    int32_t merged = kvass_map_get(b->by_text, both, n);
-    bpe->by_words = bpe->by_words && !kvass_merge_crosses(both, n, WORD_MARK, N_MARK);
-    if (both != stack) {
-        free(both);
-    }
-    if (merged < 0) {
-        return kvass_fail(
-            err, KVASS_FORMAT, "MERGE_RESULT",
-            "%s: merges[%zu]: \"%.60s\" and \"%.60s\" together are not in the vocabulary", b->path,
-            i, b->texts[l], b->texts[r]);
-    }
-    bool fresh = false;
-    kvass_status status = kvass_bpe_add(bpe, l, r, merged, &fresh, err);
-    if (status == KVASS_OK && !fresh) {
-        status = kvass_fail(err, KVASS_FORMAT, "MERGE_DUPLICATE",
-                            "%s: merges[%zu]: \"%.60s\" and \"%.60s\" were merged before", b->path,
-                            i, b->texts[l], b->texts[r]);
-    }
-    return status;
-}
-
-kvass_status kvass_build_merge_line(tok_build *b, tok_bpe *bpe, size_t i, const char *text,
-                                    size_t n, kvass_error *err)
-{
-    const char *space = memchr(text, ' ', n);
-    size_t n_left = space ? (size_t)(space - text) : 0;
-    size_t n_right = space ? n - n_left - 1 : 0;
-    if (n_left == 0 || n_right == 0 || memchr(space + 1, ' ', n_right)) {
-        return kvass_fail(err, KVASS_FORMAT, "MERGE_FORMAT",
-                          "%s: merges[%zu]: expected two tokens parted by a space, found \"%.*s\"",
-                          b->path, i, (int)(n < 100 ? n : 100), text);
-    }
-    return kvass_build_merge(b, bpe, i, text, n_left, space + 1, n_right, err);
 }

@@ -4,7 +4,6 @@
 #ifndef KVASS_TOKENIZER_BUILD_H
 #define KVASS_TOKENIZER_BUILD_H
 
-#include "engine/base/map.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/pipeline.h"
 
@@ -14,20 +13,39 @@ typedef struct tok_entry {
     const kvass_json *fields; /* content, lstrip, rstrip, single_word, normalized, special */
 } tok_entry;
 
-/* A tokenizer under construction; strings are borrowed from the documents. */
+/* A token of the vocabulary as it is spelled there, in tok_build.texts. */
+typedef struct tok_listed {
+    int32_t id;
+    uint32_t offset, n_bytes;
+} tok_listed;
+
+/* A tokenizer under construction. */
 typedef struct tok_build {
     kvass_tokenizer *tok;
     const char *path;
+    kvass_json_list *lists; /* of tok_source */
     tok_decoding decoding;
-    kvass_map *by_text; /* the vocabulary as spelled -> id */
-    const char **texts; /* [n_vocab]: id -> the vocabulary's spelling, NULL if it is not there */
+    tok_listed *listed; /* [n_listed], in the file's order */
+    size_t n_listed, cap_listed;
+    char *texts; /* [n_texts] */
+    size_t n_texts, cap_texts;
+    size_t longest;   /* bytes of the longest text */
+    tok_words others; /* the texts that are no words of tok->vocab */
+    char *scratch;    /* for one piece, or two parts of a merge */
 } tok_build;
+
+/* List what the vocabulary {"token": id, ...} or [["token", score], ...] holds. FORMAT (VOCAB_ID,
+ * VOCAB_ENTRY, and JSON's), NOMEM. For kvass_build_vocab (build_list.c). */
+kvass_status kvass_build_list(tok_build *b, const kvass_json *vocab, kvass_error *err);
 
 /* Fill tok->vocab from {"token": id, ...} or [["token", score], ...] and tok->added from
  * entries[n_entries]; the normalizer is there already. FORMAT (VOCAB_SIZE, VOCAB_ID, VOCAB_ENTRY,
  * ADDED_TOKEN, KEY_TYPE), NOMEM. */
 kvass_status kvass_build_vocab(tok_build *b, const kvass_json *vocab, const tok_entry *entries,
                                size_t n_entries, kvass_error *err);
+
+/* The id of a token of the vocabulary by its spelling, or -1. */
+int32_t kvass_build_find(const tok_build *b, const char *text, size_t n);
 
 /* The ids of the tokens named "<0x00>" .. "<0xFF>", -1 where there is none. */
 void kvass_build_byte_ids(const tok_build *b, int32_t byte_ids[256]);

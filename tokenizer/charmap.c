@@ -228,7 +228,7 @@ static kvass_status add_token(kvass_tokenizer *tok, const entry *e, kvass_error 
     bool character = is_character(e->text, e->n_bytes), fresh = false;
     kvass_vocab_set(&tok->vocab, id, e->text, e->n_bytes, character ? 0 : TOK_SPECIAL);
     if (character) {
-        return kvass_vocab_add_word(&tok->vocab, id, e->text, e->n_bytes, err);
+        return kvass_vocab_add_word(&tok->vocab, id, e->text, e->n_bytes, NULL, err);
     }
     tok_added_token token = {.id = id, .special = true};
     return kvass_added_put(&tok->added, &token, e->text, e->n_bytes, &fresh, err);

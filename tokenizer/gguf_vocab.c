@@ -142,8 +142,8 @@ static kvass_status add_token(const reading *r, int32_t id, const char *text, si
     kvass_vocab_set(vocab, id, scratch, n_piece, special ? TOK_SPECIAL : 0);
     kvass_status status = KVASS_OK;
     if (is_word && n > 0) {
-        status = r->byte_level ? kvass_vocab_add_word(vocab, id, scratch, n_piece, r->err)
-                               : kvass_vocab_add_word(vocab, id, text, n, r->err);
+        status = r->byte_level ? kvass_vocab_add_word(vocab, id, scratch, n_piece, NULL, r->err)
+                               : kvass_vocab_add_word(vocab, id, text, n, NULL, r->err);
     }
     if (status == KVASS_OK && n > 0 && (special || type == USER_DEFINED)) {
         status = add_named(r, id, text, n, type);
@@ -188,9 +188,7 @@ static kvass_status add_merge(const reading *r, tok_bpe *bpe, uint32_t i, const 
     }
     int32_t left = kvass_vocab_word(vocab, scratch, n_left);
     int32_t right = kvass_vocab_word(vocab, scratch + n_left, n_right);
-    /* vocabularies list what they merge in the order of the merges */
-    int32_t guess = bpe->merges.n > 0 ? bpe->merges.all[bpe->merges.n - 1].value + 1 : -1;
-    int32_t merged = kvass_words_near(&vocab->words, guess, scratch, n_left + n_right);
+    int32_t merged = kvass_bpe_find_next(bpe, scratch, n_left + n_right);
     if (left < 0 || right < 0 || merged < 0) {
         return kvass_fail(r->err, KVASS_FORMAT, merged < 0 ? "MERGE_RESULT" : "MERGE_PART",
                           "%s: merges[%u]: \"%.*s\": %s not in the vocabulary", r->source->path,

@@ -223,7 +223,7 @@ static kvass_status fill(kvass_tokenizer *tok, model *m, kvass_reader r, int32_t
             uint32_t flags = id == BOS || id == EOS ? TOK_SPECIAL : 0;
             kvass_vocab_set(&tok->vocab, id, e.bytes, e.n_bytes, flags);
             if (id > EOS) {
-                status = kvass_vocab_add_word(&tok->vocab, id, e.bytes, e.n_bytes, err);
+                status = kvass_vocab_add_word(&tok->vocab, id, e.bytes, e.n_bytes, NULL, err);
                 m->by_words = m->by_words && !kvass_merge_crosses(e.bytes, e.n_bytes, " ", 1);
             }
         }

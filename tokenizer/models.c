@@ -67,13 +67,34 @@ static kvass_status read_options(tok_build *b, tok_bpe *bpe, const kvass_json *m
     size_t n;
     status = kvass_key_string(model, "unk_token", &unk, &n, b->path, err);
     if (status == KVASS_OK) {
-        bpe->unk = kvass_map_get(b->by_text, unk, n);
+        bpe->unk = kvass_build_find(b, unk, n);
         if (bpe->unk < 0) {
             status = kvass_fail(err, KVASS_FORMAT, "UNK_TOKEN",
                                 "%s: model: unk_token \"%.100s\" is not in the vocabulary", b->path,
                                 unk);
         }
     }
+    return status;
+}
+
+static kvass_status read_merges(tok_build *b, tok_bpe *bpe, const kvass_json *merges,
+                                kvass_error *err)
+{
+    kvass_json_walk walk =
+        kvass_json_walk_begin(b->lists ? &b->lists[TOK_LIST_MERGES] : NULL, merges);
+    const kvass_json *piece;
+    size_t number = 0;
+    kvass_status status = kvass_json_walk_next(&walk, &piece, err);
+    while (status == KVASS_OK && piece) {
+        size_t n = kvass_json_size(piece);
+        for (size_t i = 0; status == KVASS_OK && i < n; i++) {
+            status = read_merge(b, bpe, number++, kvass_json_at(piece, i), err);
+        }
+        if (status == KVASS_OK) {
+            status = kvass_json_walk_next(&walk, &piece, err);
+        }
+    }
+    kvass_json_walk_end(&walk);
     return status;
 }
 
@@ -90,19 +111,18 @@ static kvass_status build_bpe(tok_build *b, const kvass_json *model, const tok_e
             "and %s",
             b->path, kvass_json_kind_name(vocab), kvass_json_kind_name(merges));
     }
-    size_t n_merges = kvass_json_size(merges);
     tok_bpe *bpe = NULL;
     kvass_status status = kvass_build_vocab(b, vocab, entries, n_entries, err);
     if (status == KVASS_OK) {
-        status = kvass_build_bpe(b, n_merges, &bpe, err);
+        /* where they stayed text their number is not known yet */
+        size_t n_merges = kvass_json_size(merges);
+        size_t n_pieces = (size_t)b->tok->vocab.n_vocab;
+        status = kvass_build_bpe(b, n_merges > 0 ? n_merges : n_pieces, &bpe, err);
     }
     if (status == KVASS_OK) {
         status = read_options(b, bpe, model, err);
     }
-    for (size_t i = 0; status == KVASS_OK && i < n_merges; i++) {
-        status = read_merge(b, bpe, i, kvass_json_at(merges, i), err);
-    }
-    return status;
+    return status == KVASS_OK ? read_merges(b, bpe, merges, err) : status;
 }
 
 /* ---- Unigram --------------------------------------------------------------------------------- */
@@ -206,7 +226,7 @@ static kvass_status build_wordlevel(tok_build *b, const kvass_json *model, const
         status = kvass_wordlevel_open(b->tok, &wordlevel, err);
     }
     if (status == KVASS_OK) {
-        wordlevel->unk = kvass_map_get(b->by_text, unk, n);
+        wordlevel->unk = kvass_build_find(b, unk, n);
     }
     return status;
 }

@@ -167,7 +167,7 @@ static kvass_status add_piece(build *b, int32_t id, kvass_error *err)
     if (kvass_vocab_word(&b->tok->vocab, p->text, p->n_bytes) >= 0) {
         return fail_piece(b, (size_t)id, "VOCAB_ENTRY", "its text is another piece's", err);
     }
-    return kvass_vocab_add_word(&b->tok->vocab, id, p->text, p->n_bytes, err);
+    return kvass_vocab_add_word(&b->tok->vocab, id, p->text, p->n_bytes, NULL, err);
 }
 
 /* The pieces of two types into b->keys. */

@@ -300,7 +300,7 @@ static kvass_status add_ranks(kvass_tokenizer *tok, const char *path, lines l, c
                                          : "rank belongs to other bytes already");
         }
         kvass_vocab_set(&tok->vocab, rank, scratch, n_token, 0);
-        status = kvass_vocab_add_word(&tok->vocab, rank, scratch, n_token, err);
+        status = kvass_vocab_add_word(&tok->vocab, rank, scratch, n_token, NULL, err);
     }
     return status;
 }

@@ -65,8 +65,8 @@ static kvass_status find_file(const char *path, char **out, kvass_error *err)
         path);
 }
 
-/* Look into the file: its head, and its contents when it is JSON. */
-static kvass_status look(tok_source *source, kvass_json **json, kvass_error *err)
+/* Look into the file: its head, and its contents when it is JSON; *text holds source->lists. */
+static kvass_status look(tok_source *source, kvass_json **json, char **text, kvass_error *err)
 {
     kvass_file file;
     kvass_status status = kvass_file_open(&file, source->path, err);
@@ -81,7 +81,9 @@ static kvass_status look(tok_source *source, kvass_json **json, kvass_error *err
         i++;
     }
     if (status == KVASS_OK && i < source->n_head && source->head[i] == '{') {
-        status = kvass_json_open(json, source->path, MAX_JSON_BYTES, err);
+        status = source->lists ? kvass_json_open_lists(json, text, source->lists, TOK_N_LISTS,
+                                                       source->path, MAX_JSON_BYTES, err)
+                               : kvass_json_open(json, source->path, MAX_JSON_BYTES, err);
         source->json = *json;
     }
     return status;
@@ -100,6 +102,49 @@ static kvass_status read_source(kvass_tokenizer *tok, const tok_source *source, 
         "tiktoken's ranks, a map of characters or a llama2.c tokenizer.bin, found "
         "%s",
         source->path, kvass_file_looks_like(source->head, source->n_head));
+}
+
+static kvass_status open_source(kvass_tokenizer **out, tok_source *source, kvass_error *err)
+{
+    kvass_json *json = NULL;
+    char *text = NULL;
+    kvass_tokenizer *tok = calloc(1, sizeof *tok);
+    if (!tok) {
+        return kvass_fail_nomem(err, sizeof *tok, "the tokenizer");
+    }
+    tok->bos = tok->eos = -1;
+    kvass_status status = look(source, &json, &text, err);
+    if (status == KVASS_OK) {
+        status = read_source(tok, source, err);
+    }
+    for (int i = 0; status == KVASS_OK && text && i < TOK_N_LISTS; i++) {
+        if (source->lists[i].text && !source->lists[i].walked) {
+            status = kvass_fail(err, KVASS_FORMAT, "JSON_SYNTAX", "%s: %s: unread", source->path,
+                                source->lists[i].name);
+        }
+    }
+    kvass_json_close(&json);
+    free(text);
+    if (status != KVASS_OK) {
+        kvass_tokenizer_close(&tok);
+    }
+    *out = tok;
+    return status;
+}
+
+/* What is wrong with a document whose lists stayed text is told by reading it as a whole. */
+static kvass_status open_file(kvass_tokenizer **out, tok_source *source, kvass_error *err)
+{
+    kvass_json_list lists[TOK_N_LISTS] = {[TOK_LIST_VOCAB] = {.name = "vocab", .open = '{'},
+                                          [TOK_LIST_MERGES] = {.name = "merges", .open = '['}};
+    source->lists = lists;
+    kvass_status status = open_source(out, source, err);
+    bool cut = lists[TOK_LIST_VOCAB].n_bytes > 0 || lists[TOK_LIST_MERGES].n_bytes > 0;
+    source->lists = NULL;
+    if (cut && (status == KVASS_FORMAT || status == KVASS_UNSUPPORTED)) {
+        status = open_source(out, source, err);
+    }
+    return status;
 }
 
 kvass_tokenizer_options kvass_tokenizer_options_default(void)
@@ -130,27 +175,13 @@ kvass_status kvass_tokenizer_open_as(kvass_tokenizer **out, const char *path,
     }
     *out = NULL;
     tok_source source = {.n_vocab = opt.n_vocab, .pattern = opt.pattern};
-    kvass_json *json = NULL;
     char *file = NULL;
-    kvass_tokenizer *tok = calloc(1, sizeof *tok);
-    if (!tok) {
-        return kvass_fail_nomem(err, sizeof *tok, "the tokenizer");
-    }
-    tok->bos = tok->eos = -1;
     status = find_file(path, &file, err);
     if (status == KVASS_OK) {
         source.path = file;
-        status = look(&source, &json, err);
+        status = open_file(out, &source, err);
     }
-    if (status == KVASS_OK) {
-        status = read_source(tok, &source, err);
-    }
-    kvass_json_close(&json);
     free(file);
-    if (status != KVASS_OK) {
-        kvass_tokenizer_close(&tok);
-    }
-    *out = tok;
     return status;
 }
 

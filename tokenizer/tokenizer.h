@@ -7,7 +7,7 @@
 #ifndef KVASS_TOKENIZER_TOKENIZER_H
 #define KVASS_TOKENIZER_TOKENIZER_H
 
-#include "engine/base/json.h"
+#include "engine/base/json_list.h"
 #include "tokenizer/added.h"
 #include "tokenizer/merge.h"
 #include "tokenizer/pretokenize.h"
@@ -47,12 +47,16 @@ struct kvass_tokenizer {
     bool join_space;   /* a space between tokens */
 };
 
+/* Long parts of tokenizer.json, which may have stayed text. */
+typedef enum tok_list { TOK_LIST_VOCAB, TOK_LIST_MERGES, TOK_N_LISTS } tok_list;
+
 /* A file that may hold a tokenizer, looked into once. */
 typedef struct tok_source {
     const char *path;
     unsigned char head[64]; /* its first bytes */
     size_t n_head;
     const kvass_json *json; /* its contents when it is a JSON object, else NULL */
+    kvass_json_list *lists; /* [TOK_N_LISTS] of it, by tok_list; NULL: all is in the document */
     int32_t n_vocab;        /* of the model, 0 if unknown */
     const char *pattern;    /* the name of how text is cut, for files that do not say; or NULL */
 } tok_source;

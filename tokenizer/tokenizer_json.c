@@ -102,7 +102,7 @@ static kvass_status read_json(kvass_tokenizer *tok, const tok_source *source, kv
 {
     const kvass_json *root = source->json;
     const kvass_json *list = kvass_json_get(root, "added_tokens");
-    tok_build b = {.tok = tok, .path = source->path};
+    tok_build b = {.tok = tok, .path = source->path, .lists = source->lists};
     tok_entry *entries = NULL;
     kvass_json *config = NULL;
     tok_build_fn *build = NULL;

@@ -37,10 +37,10 @@ void kvass_vocab_set(tok_vocab *vocab, int32_t id, const char *bytes, size_t n_b
 }
 
 kvass_status kvass_vocab_add_word(tok_vocab *vocab, int32_t id, const char *text, size_t n_bytes,
-                                  kvass_error *err)
+                                  int32_t *old, kvass_error *err)
 {
     vocab->pieces[id].flags |= TOK_WORD;
-    return kvass_words_add(&vocab->words, id, text, n_bytes, NULL, err);
+    return kvass_words_add(&vocab->words, id, text, n_bytes, old, err);
 }
 
 bool kvass_vocab_has(const tok_vocab *vocab, int32_t id)

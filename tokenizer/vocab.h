@@ -42,10 +42,10 @@ void kvass_vocab_close(tok_vocab *vocab);
 void kvass_vocab_set(tok_vocab *vocab, int32_t id, const char *bytes, size_t n_bytes,
                      uint32_t flags);
 
-/* Make text[n_bytes] the word of a defined id. Of two ids with the same word the first is found.
- * NOMEM. */
+/* Make text[n_bytes] the word of a defined id. Of two ids with the same word the first is found:
+ * *old, which may be NULL, is that one or -1. NOMEM. */
 kvass_status kvass_vocab_add_word(tok_vocab *vocab, int32_t id, const char *text, size_t n_bytes,
-                                  kvass_error *err);
+                                  int32_t *old, kvass_error *err);
 
 bool kvass_vocab_has(const tok_vocab *vocab, int32_t id); /* false out of range and for holes */
 

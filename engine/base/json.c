@@ -52,6 +52,19 @@ kvass_status kvass_json_parse(kvass_json **root, const char *text, size_t n_byte
     return KVASS_OK;
 }
 
+kvass_status kvass_json_parse_file(kvass_json **root, const char *text, size_t n_bytes,
+                                   const char *path, kvass_error *err)
+{
+    kvass_status status = kvass_json_parse(root, text, n_bytes, path, err);
+    const char *looks = kvass_file_looks_like((const unsigned char *)text, n_bytes);
+    if (status == KVASS_FORMAT && strcmp(looks, "JSON text") != 0 &&
+        strcmp(looks, KVASS_LOOKS_UNKNOWN) != 0) {
+        status = kvass_fail(err, KVASS_FORMAT, "JSON_SYNTAX", "%s: expected JSON text, found %s",
+                            path, looks);
+    }
+    return status;
+}
+
 kvass_status kvass_json_open(kvass_json **root, const char *path, size_t max_bytes,
                              kvass_error *err)
 {
@@ -59,17 +72,10 @@ kvass_status kvass_json_open(kvass_json **root, const char *path, size_t max_byt
     char *text;
     size_t n_bytes;
     kvass_status status = kvass_file_slurp(path, max_bytes, &text, &n_bytes, err);
-    if (status != KVASS_OK) {
-        return status;
+    if (status == KVASS_OK) {
+        status = kvass_json_parse_file(root, text, n_bytes, path, err);
+        free(text);
     }
-    status = kvass_json_parse(root, text, n_bytes, path, err);
-    const char *looks = kvass_file_looks_like((const unsigned char *)text, n_bytes);
-    if (status == KVASS_FORMAT && strcmp(looks, "JSON text") != 0 &&
-        strcmp(looks, KVASS_LOOKS_UNKNOWN) != 0) {
-        status = kvass_fail(err, KVASS_FORMAT, "JSON_SYNTAX", "%s: expected JSON text, found %s",
-                            path, looks);
-    }
-    free(text);
     return status;
 }
 

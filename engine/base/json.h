@@ -15,6 +15,9 @@ typedef struct kvass_json kvass_json; /* a value inside a document; also the doc
  * JSON_DUPLICATE) with line and byte position, NOMEM. */
 kvass_status kvass_json_parse(kvass_json **root, const char *text, size_t n_bytes, const char *path,
                               kvass_error *err);
+/* The same for a file's whole contents: what they look like instead is told as well. */
+kvass_status kvass_json_parse_file(kvass_json **root, const char *text, size_t n_bytes,
+                                   const char *path, kvass_error *err);
 /* Slurp a file of at most max_bytes and parse it. */
 kvass_status kvass_json_open(kvass_json **root, const char *path, size_t max_bytes,
                              kvass_error *err);

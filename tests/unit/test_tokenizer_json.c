@@ -59,16 +59,26 @@ static const doc usual = {
     "\"version\":\"1.0\"", "null", BYTES,  "null",   "{\"type\":\"ByteLevel\"}",
     "\"type\":\"BPE\"",    VOCAB,  MERGES, ADDED("")};
 
+/* spaces in front of the vocabulary's and the merges' entries: enough make them long lists */
+static int padding;
+
+static int pad(void **state)
+{
+    (void)state;
+    padding = 70000;
+    return 0;
+}
+
 static void write_doc(const doc *d)
 {
-    static char text[65536];
+    static char text[65536 + 2 * 70000];
 #define PART(name) (d->name ? d->name : usual.name)
     int n = snprintf(text, sizeof text,
                      "{%s,\"normalizer\":%s,\"pre_tokenizer\":%s,\"post_processor\":%s,"
-                     "\"decoder\":%s,\"model\":{%s,\"vocab\":{%s},\"merges\":[%s]},"
+                     "\"decoder\":%s,\"model\":{%s,\"vocab\":{%*s%s},\"merges\":[%*s%s]},"
                      "\"added_tokens\":[%s]}",
                      PART(outline), PART(normalizer), PART(pretok), PART(post), PART(decoder),
-                     PART(model), PART(vocab), PART(merges), PART(added));
+                     PART(model), padding, "", PART(vocab), padding, "", PART(merges), PART(added));
     assert_in_range(n, 1, sizeof text - 1);
     write_text("tokenizer.json", text);
 }
@@ -798,5 +808,12 @@ int main(void)
         cmocka_unit_test(test_vocab_merges), cmocka_unit_test(test_config),
         cmocka_unit_test(test_threads),
     };
-    return cmocka_run_group_tests_name("tokenizer_json", tests, make_folder, remove_folder);
+    const struct CMUnitTest of_long_lists[] = {
+        cmocka_unit_test_setup(test_vocab, pad),      cmocka_unit_test_setup(test_merges, pad),
+        cmocka_unit_test_setup(test_added, pad),      cmocka_unit_test_setup(test_model, pad),
+        cmocka_unit_test_setup(test_odd_pieces, pad),
+    };
+    int n_failed = cmocka_run_group_tests_name("tokenizer_json", tests, make_folder, remove_folder);
+    return n_failed + cmocka_run_group_tests_name("tokenizer_json, long lists", of_long_lists,
+                                                  make_folder, remove_folder);
 }
