@@ -12,6 +12,7 @@ enum { KEY_TENSORS = CLI_KEY_OWN, KEY_CHECK, KEY_JSON };
 
 #define MIB   (1024.0 * 1024.0)
 #define QUICK ((size_t)512 << 10) /* a larger tokenizer takes too long for a look */
+#define FEW   16384               /* and so do more tokens in a GGUF file */
 
 typedef struct inspect_args {
     cli_options opts; /* first: see cli_share_state */
@@ -150,6 +151,11 @@ static void look_at_tokenizer(const inspect_args *args, const kvass_model *model
         r->glanced = inspect_glance(path, &r->glance);
         return;
     }
+    bool in_gguf = !args->opts.tokenizer && strncmp(r->info.format, "GGUF", 4) == 0;
+    if (in_gguf && inspect_glance_gguf(r->info.path, &r->tok) && r->tok.n_vocab > FEW) {
+        return;
+    }
+    r->tok = (kvass_tokenizer_info){0};
     cli_try_tokenizer(&args->opts, model, tok);
     if (*tok) {
         kvass_tokenizer_get_info(*tok, &r->tok);

@@ -40,4 +40,10 @@ typedef struct inspect_tokenizer {
  * when it does not look like one. */
 bool inspect_glance(const char *path, inspect_tokenizer *tok);
 
+/* ---- inspect_gguf.c -------------------------------------------------------------------------- */
+
+/* Kind, size, bos and eos of the tokenizer in the GGUF file at `path`, without reading it properly;
+ * false when there is none. */
+bool inspect_glance_gguf(const char *path, kvass_tokenizer_info *tok);
+
 #endif

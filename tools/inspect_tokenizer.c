@@ -1,6 +1,7 @@
 /* inspect_tokenizer.c - the kind and the size of a large tokenizer.json or vocab.json, at a glance.
- * Building it takes a while; here the text is only walked through, entries are counted where they
- * belong, and nothing is checked. What does not look as expected is left unknown.
+ * Building it takes a while; here the text is only walked through, as far as needed, entries are
+ * counted where they belong, and nothing is checked. What does not look as expected is left
+ * unknown.
  */
 #include "tools/inspect.h"
 
@@ -10,11 +11,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAX_DEPTH = 64 };
+enum { MAX_DEPTH = 64, BLOCK_BYTES = 1 << 18, AHEAD_BYTES = 4 << 10 };
 
 /* Where the walk is. */
 typedef struct glance {
-    const char *text, *end;
+    int fd;
+    size_t n_bytes;   /* of the file */
+    char *text, *end; /* what was read of it: text .. end - 1, with room for all */
+    bool seen_added;
     char open[MAX_DEPTH];       /* the bracket of each level */
     const char *key[MAX_DEPTH]; /* the key of each level that is read at the moment */
     size_t n_key[MAX_DEPTH];
@@ -45,7 +49,7 @@ static const char *string_end(const char *p, const char *end)
 }
 
 /* A list or an object of n entries ends, the level of which is g->depth. */
-static void note(const glance *g, inspect_tokenizer *tok)
+static void note(glance *g, inspect_tokenizer *tok)
 {
     int64_t n = g->any[g->depth] ? g->n_entries[g->depth] + 1 : 0;
     bool in_model = g->depth == 3 && is_key(g, 1, "model");
@@ -55,6 +59,7 @@ static void note(const glance *g, inspect_tokenizer *tok)
         memcpy(tok->kind, "BPE", 4);
     } else if (g->depth == 2 && is_key(g, 1, "added_tokens")) {
         tok->n_added = n;
+        g->seen_added = true;
     } else if (g->depth == 1 && tok->n_vocab == 0) {
         tok->n_vocab = n; /* vocab.json: the whole document */
     }
@@ -120,40 +125,63 @@ static const char *take(glance *g, const char *p, inspect_tokenizer *tok)
     }
 }
 
-/* `any` of a level is only set by what begins with a bracket or a quote: numbers stand behind keys,
- * which do. */
-static bool walk(const char *text, size_t n, inspect_tokenizer *tok)
+/* Whether all that is told is known: in tokenizer.json the merges, the longest part, come last. */
+static bool is_done(const glance *g, const inspect_tokenizer *tok)
 {
-    glance g = {.text = text, .end = text + n};
-    const char *p = text;
-    while (p && p < g.end) {
-        p = take(&g, p, tok);
+    return tok->n_vocab > 0 && tok->kind[0] != '\0' && g->seen_added && g->depth == 2;
+}
+
+/* Read on behind g->end: false when the file has ended, or is not as long as it was. */
+static bool read_more(glance *g)
+{
+    size_t n = (size_t)(g->end - g->text);
+    size_t more = g->n_bytes - n < BLOCK_BYTES ? g->n_bytes - n : BLOCK_BYTES;
+    ssize_t got = more > 0 ? read(g->fd, g->text + n, more) : 0;
+    g->end += got > 0 ? got : 0;
+    return got > 0;
+}
+
+/* `any` of a level is only set by what begins with a bracket or a quote: numbers stand behind keys,
+ * which do. A key is known by what follows it, so the walk stays behind what was read. */
+static bool walk(glance *g, inspect_tokenizer *tok)
+{
+    const char *p = g->text;
+    bool more = true;
+    while (!is_done(g, tok)) {
+        if (g->end - p < AHEAD_BYTES && more) {
+            more = read_more(g);
+            continue;
+        }
+        if (p == g->end) {
+            break;
+        }
+        const char *next = take(g, p, tok);
+        if (!next && !more) {
+            return false;
+        }
+        more = next ? more : read_more(g); /* a long string, perhaps */
+        p = next ? next : p;
     }
-    return p && g.depth == 0 && tok->n_vocab > 0;
+    bool whole = g->depth == 0 && (size_t)(g->end - g->text) == g->n_bytes;
+    return (whole || is_done(g, tok)) && tok->n_vocab > 0;
 }
 
 bool inspect_glance(const char *path, inspect_tokenizer *tok)
 {
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    bool ok = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
-    char *text = ok ? malloc((size_t)st.st_size) : NULL;
-    size_t n = 0;
-    while (text && n < (size_t)st.st_size) {
-        ssize_t got = read(fd, text + n, (size_t)st.st_size - n);
-        if (got <= 0) {
-            break;
-        }
-        n += (size_t)got;
-    }
+    glance g = {.fd = open(path, O_RDONLY | O_CLOEXEC)};
+    bool ok = g.fd >= 0 && fstat(g.fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
+    g.n_bytes = ok ? (size_t)st.st_size : 0;
+    g.text = ok ? malloc(g.n_bytes) : NULL;
+    g.end = g.text;
     *tok = (inspect_tokenizer){0};
-    ok = text && n == (size_t)st.st_size && walk(text, n, tok);
+    ok = g.text && walk(&g, tok);
     if (ok && tok->kind[0] == '\0') {
         memcpy(tok->kind, "BPE", 4); /* vocab.json */
     }
-    free(text);
-    if (fd >= 0) {
-        (void)close(fd);
+    free(g.text);
+    if (g.fd >= 0) {
+        (void)close(g.fd);
     }
     return ok;
 }

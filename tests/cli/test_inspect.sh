@@ -69,6 +69,44 @@ mv "$work/cut" "$work/large/tokenizer.json"
 expect 0 "$KVASS" inspect "$work/large" --json
 json 'd["tokenizer"]["kind"] is None'
 
+# so are those of one inside a GGUF file: put in front of the metadata here, and never built
+expect 0 "$KVASS" convert "$golden/llama-mha" --no-tokenizer "$work/plain.gguf"
+put_tokens() {
+    python3 - "$work" "$@" <<'PYTHON'
+import struct, sys
+folder, model, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
+def text(s):
+    return struct.pack("<Q", len(s)) + s.encode()
+def pair(key, kind, value):
+    return text("tokenizer.ggml." + key) + struct.pack("<I", kind) + value
+pairs = [pair("model", 8, text(model)),
+         pair("tokens", 9, struct.pack("<IQ", 8, n) + b"".join(text("t%d" % i) for i in range(n))),
+         pair("scores", 9, struct.pack("<IQ", 6, 3) + bytes(12)),
+         pair("add_bos_token", 7, b"\1")]
+for key, kind, code, value in [("bos_token_id", 4, "<I", 7), ("eos_token_id", 11, "<q", -3)][:int(sys.argv[4])]:
+    pairs.append(pair(key, kind, struct.pack(code, value)))
+filler = -len(b"".join(pairs) + pair("filler", 8, text(""))) % 32
+pairs.append(pair("filler", 8, text("-" * filler)))
+data = open(folder + "/plain.gguf", "rb").read()
+data = data.replace(b"tokenizer.ggml.", b"tokenizer.none.") # what it says of itself
+n_pairs = struct.unpack_from("<Q", data, 16)[0] + len(pairs)
+with open(folder + "/tokens.gguf", "wb") as f:
+    f.write(data[:16] + struct.pack("<Q", n_pairs) + b"".join(pairs) + data[24:])
+PYTHON
+}
+put_tokens gpt2 150000 2
+expect 0 "$KVASS" inspect "$work/tokens.gguf" --json
+json 'd["tokenizer"] == {"kind": "bpe", "n_vocab": 150000, "bos": 7, "eos": -1}'
+put_tokens llama 20000 0
+expect 0 "$KVASS" inspect "$work/tokens.gguf" --json
+json 'd["tokenizer"] == {"kind": "spm", "n_vocab": 20000, "bos": 1, "eos": 2}'
+put_tokens other 20000 0
+expect 0 "$KVASS" inspect "$work/tokens.gguf" --json
+json 'd["tokenizer"] is None'
+put_tokens gpt2 100 0 # few are read, and have no merges
+expect 0 "$KVASS" inspect "$work/tokens.gguf" --json
+json 'd["tokenizer"] is None'
+
 # windows and owners, layer by layer
 expect 0 "$KVASS" inspect "$golden/kvass" --json
 json 'len(d["layers"]) == d["n_layers"]' 'any(l["window"] > 0 for l in d["layers"])' \
