@@ -83,7 +83,8 @@ pairs = [pair("model", 8, text(model)),
          pair("tokens", 9, struct.pack("<IQ", 8, n) + b"".join(text("t%d" % i) for i in range(n))),
          pair("scores", 9, struct.pack("<IQ", 6, 3) + bytes(12)),
          pair("add_bos_token", 7, b"\1")]
-for key, kind, code, value in [("bos_token_id", 4, "<I", 7), ("eos_token_id", 11, "<q", -3)][:int(sys.argv[4])]:
+ids = [("bos_token_id", 4, "<I", 7), ("eos_token_id", 11, "<q", -3)]
+for key, kind, code, value in ids[:int(sys.argv[4])]:
     pairs.append(pair(key, kind, struct.pack(code, value)))
 filler = -len(b"".join(pairs) + pair("filler", 8, text(""))) % 32
 pairs.append(pair("filler", 8, text("-" * filler)))
