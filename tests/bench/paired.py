@@ -3,13 +3,15 @@
 
     tests/bench/paired.py [--models DIR] [--threads 1,2] [--rounds 5] [--only WORD] [--json OUT]
                           [--llama-bench PROGRAM] [--ik-llama-bench PROGRAM]
-                          [--llama-batched-bench PROGRAM] [--llama2c-run PROGRAM]
+                          [--llama-batched-bench PROGRAM] [--llama-completion PROGRAM]
+                          [--llama2c-run PROGRAM] [--calm-run PROGRAM]
 
 Each program can be named by a variable, too: LLAMA_BENCH, IK_LLAMA_BENCH, LLAMA_BATCHED_BENCH,
-LLAMA2C_RUN; KVASS_BUILD is the build folder (build). What is missing is said. The checkpoints are
-written to DIR when they are not there. A round runs every program of a row once, so that a slow
-phase of the machine hits all of them. A peer counts at its better setting. --only picks rows whose
-name contains the word. Needs nothing but Python; builds nothing.
+LLAMA_COMPLETION, LLAMA2C_RUN, CALM_RUN; KVASS_BUILD is the build folder (build). What is missing is
+said. The checkpoints are written to DIR when they are not there; calm's own, DIR/110M-f16.calm and
+DIR/15M-f16.calm, are its converter's to make. A round runs every program of a row once, so that a
+slow phase of the machine hits all of them. A peer counts at its better setting. --only picks rows
+whose name contains one of its words, parted by commas. Needs nothing but Python; builds nothing.
 """
 import argparse
 import json
@@ -19,12 +21,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("KVASS_BUILD", os.path.join(ROOT, "build"))
 KVASS = os.path.join(BUILD, "tools/kvass")
-PEERS = ("llama-bench", "ik-llama-bench", "llama-batched-bench", "llama2c-run")
+PEERS = ("llama-bench", "ik-llama-bench", "llama-batched-bench", "llama-completion", "llama2c-run",
+         "calm-run")
 TYPES = ("f32", "f16", "q8_0", "q4_0")
+PROMPT = "abcdefgh" * 3 + "abcdefg"  # 32 tokens of these checkpoints
 MISSING = float("nan")
 
 
@@ -41,7 +46,7 @@ def parse():
 
 
 def run(args, threads):
-    env = dict(os.environ, OMP_NUM_THREADS=str(threads))
+    env = dict(os.environ, OMP_NUM_THREADS=str(threads), CALM_CPU="1")
     done = subprocess.run(args, capture_output=True, text=True, env=env, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         print(f"{args[0]}: exit {done.returncode}: {done.stderr.strip()[-200:]}", file=sys.stderr)
@@ -74,6 +79,47 @@ def llama2c(program, path, vocab, threads):
     return float(found.group(1)) if found else MISSING
 
 
+def calm(program, path, threads):
+    done = run([program, path, "-t", "0", "-n", "128", "-i", ""], threads)
+    found = re.search(r"throughput: ([0-9.]+) tok/s", done.stderr + done.stdout) if done else None
+    return float(found.group(1)) if found else MISSING
+
+
+def starts(args, threads):
+    """how often a second the process could start, read its prompt, say one token and end"""
+    start = time.monotonic()
+    done = run(args, threads)
+    return 1 / (time.monotonic() - start) if done else MISSING
+
+
+def beside_busy(measure):
+    """the same while another process is busy"""
+    def beside():
+        busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        try:
+            return measure()
+        finally:
+            busy.kill()
+            busy.wait()
+    return beside
+
+
+def first_token(opts, threads):
+    """program: function, from process start to the first token of a prompt of 32"""
+    path = os.path.join(opts.models, "15M-f32.gguf")
+    programs = {"kvass": lambda: starts([KVASS, "generate", "-q", "-m", path, "-t", str(threads),
+                                         "--temp", "0", "-n", "1", "-p", PROMPT], threads)}
+    if opts.llama_completion:
+        programs["llama-completion"] = lambda: starts(
+            [opts.llama_completion, "-m", path, "-t", str(threads), "--temp", "0", "-n", "1",
+             "-no-cnv", "-c", "64", "-p", PROMPT], threads)
+    if opts.llama2c_run:
+        vocab = os.path.join(opts.models, "tokenizer.bin")
+        programs["llama2c-run"] = lambda: starts([opts.llama2c_run, path[:-5] + ".bin", "-t", "0",
+                                                  "-n", "34", "-z", vocab, "-i", PROMPT], threads)
+    return programs
+
+
 def rows_of(opts):
     """(name, bytes per token or 0, {program: function}) of every row"""
     def gguf(shape, kind):
@@ -97,6 +143,9 @@ def rows_of(opts):
                     binary, vocab = path[:-5] + ".bin", os.path.join(opts.models, "tokenizer.bin")
                     more["llama2c-run"] = lambda b=binary, v=vocab, t=threads: llama2c(
                         opts.llama2c_run, b, v, t)
+                calm_path = path[:-5] + ".calm"
+                if opts.calm_run and os.path.exists(calm_path):
+                    more["calm-run"] = lambda p=calm_path, t=threads: calm(opts.calm_run, p, t)
                 size = os.path.getsize(path)
                 yield row(f"decode {shape} {kind}", size, ("--mode", "cached", "--depth", "16",
                           "-n", "64"), ("-p", "0", "-n", "64"), path, more)
@@ -118,6 +167,13 @@ def rows_of(opts):
                 yield row(f"decode at {depth} 110M f16, {store} cache", 0, ("--mode", "cached",
                           "--depth", str(depth), "-n", "16", "--kv-type", store), flags,
                           gguf("110M", "f16"))
+        yield f"first token of 32, from the start, 15M f32, {threads} thr", 0, \
+            first_token(opts, threads)
+        for kind in ("f16", "q8_0"):
+            name, _, programs = row(f"decode 110M {kind} beside a busy process", 0,
+                                    ("--mode", "cached", "--depth", "16", "-n", "32"),
+                                    ("-p", "0", "-n", "32"), gguf("110M", kind))
+            yield name, 0, {p: beside_busy(measure) for p, measure in programs.items()}
 
 
 def limits(threads):
@@ -148,7 +204,7 @@ def main():
     print("|---|---|--:|---|--:|--:|")
     results = []
     for name, size, programs in rows_of(opts):
-        if opts.only not in name:
+        if not any(word in name for word in opts.only.split(",")):
             continue
         samples = {p: [] for p in programs}
         for _ in range(opts.rounds):
