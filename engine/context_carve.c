@@ -42,7 +42,7 @@ static kvass_acts carve_acts(const kvass_context *ctx, kvass_arena *arena, size_
     size_t n_in = most_of(ctx->model, rounded_inputs), n_blocks = n_in / KVASS_QBLOCK;
     return (kvass_acts){.q = kvass_arena_take(arena, n_rows, n_in),
                         .d = kvass_arena_take(arena, n_rows, n_blocks * sizeof(float)),
-                        .sum = kvass_arena_take(arena, n_rows, n_blocks * sizeof(int32_t))};
+                        .sum = kvass_arena_take(arena, n_rows, 2 * n_blocks * sizeof(int32_t))};
 }
 
 /* the first thread's are for kvass_seq_search, too */

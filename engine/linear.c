@@ -87,7 +87,7 @@ static const kvass_acts *round_rows(kvass_context *ctx, int32_t member, const fl
     }
     for (int32_t r = begin; r < end; r++) {
         size_t at = (size_t)r * (size_t)n_in, block = at / KVASS_QBLOCK;
-        ctx->kernels.quantize(x + at, n_in, acts->q + at, acts->d + block, acts->sum + block);
+        ctx->kernels.quantize(x + at, n_in, acts->q + at, acts->d + block, acts->sum + 2 * block);
     }
     if (!own) {
         kvass_team_barrier(&ctx->team);

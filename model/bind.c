@@ -116,7 +116,7 @@ static void reorder(const binder *b, const kvass_slot *slot, const kvass_tensor_
 /* Rows in this model's own block are interleaved; what is viewed in a map stays as it is. */
 static void pack(const binder *b, kvass_weight *w, void *place)
 {
-    w->packed = kvass_dtype_packs(w->dtype);
+    w->packed = kvass_dtype_is_integer(w->dtype);
     if (w->packed) {
         kvass_pack_rows(w->dtype, place, w->row_bytes, w->n_out, b->scratch);
     }

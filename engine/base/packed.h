@@ -1,10 +1,12 @@
 /* packed.h - weight rows interleaved for integer products.
  * Made by model/bind.c when weights are read, looked at by the kernels and by who wants one row.
  *
- * Rows of q8_0, q4_0 and q4_1 are packed in groups of 16, in place: a group takes the bytes that
- * its rows took. Block after block it holds the 16 scales (then the 16 minima of q4_1), and then,
- * for each 4 bytes of a block's integers in turn, those 4 bytes of the 16 rows. So 64 bytes in a
- * row belong to 16 rows and the same columns. Rows that fill no group stay as they are, behind.
+ * Rows of types that are multiplied as integers are packed in groups of 16, in place: a group takes
+ * the bytes that its rows took. Block after block it holds the 16 scales (then the 16 minima of
+ * types that have some), and then, for each 4 of a block's other bytes in turn, those 4 bytes of
+ * the 16 rows. So 64 bytes in a row belong to 16 rows and the same columns. The fifth bits of q5_0
+ * and q5_1 change places: bit i of byte j is that of column 4i + j. Rows that fill no group stay as
+ * they are, behind.
  */
 #ifndef KVASS_BASE_PACKED_H
 #define KVASS_BASE_PACKED_H
@@ -13,16 +15,17 @@
 
 enum { KVASS_PACK_ROWS = 16, KVASS_PACK_UNIT = 4, KVASS_BLOCK_BYTES_MAX = 210 };
 
-/* whether rows of this type can be packed */
-bool kvass_dtype_packs(kvass_dtype dtype);
-
-/* bytes of a block's scales, in front of its integers; for a type that packs */
+/* bytes of a block's halves (a scale, then a minimum), which are packed in front of the rest */
 static inline int32_t kvass_packed_head(kvass_dtype dtype)
 {
-    return dtype == KVASS_DTYPE_Q4_1 ? 4 : 2;
+    bool minimum = dtype == KVASS_DTYPE_Q4_1 || dtype == KVASS_DTYPE_Q5_1 ||
+                   dtype == KVASS_DTYPE_Q2_K || dtype == KVASS_DTYPE_Q4_K ||
+                   dtype == KVASS_DTYPE_Q5_K;
+    return minimum ? 4 : 2;
 }
 
-/* rows[n_rows, row_bytes], each group through scratch[KVASS_PACK_ROWS * row_bytes] */
+/* rows[n_rows, row_bytes] of an integer type, each group through
+ * scratch[KVASS_PACK_ROWS * row_bytes] */
 void kvass_pack_rows(kvass_dtype dtype, void *rows, size_t row_bytes, int32_t n_rows,
                      void *scratch);
 

@@ -7,6 +7,7 @@
 
 #define KVASS_MAX_DIMS 8
 #define KVASS_QBLOCK   32 /* elements in a block of q8_0 and q8_f32 */
+#define KVASS_QHALF    16
 
 typedef struct kvass_dtype_traits {
     const char *name;

@@ -14,6 +14,7 @@
 
 #define VEC          8  /* floats in a vector */
 #define LINE         64 /* bytes of a cache line */
+#define HALVES       2  /* vectors of 8 for the rows of a packed group */
 #define FORCE_INLINE static inline __attribute__((always_inline))
 
 /* The parts of kvass_kernels_fill_avx2() that live in files of their own. */
@@ -120,6 +121,14 @@ FORCE_INLINE __m256 load_q8(const uint8_t *q, int32_t i)
 FORCE_INLINE void fetch(const uint8_t *p, size_t offset)
 {
     _mm_prefetch((const char *)((uintptr_t)p + offset), _MM_HINT_T0);
+}
+
+/* 4 activations in all lanes */
+FORCE_INLINE __m256i four(const int8_t *x)
+{
+    int32_t v;
+    memcpy(&v, x, sizeof v);
+    return _mm256_set1_epi32(v);
 }
 
 /* ((v0 + v1) + (v2 + v3)) + ((v4 + v5) + (v6 + v7)): the one tree of every reduction */

@@ -52,17 +52,13 @@ FORCE_INLINE float add_block(const kvass_quants *w, int32_t n_block, int32_t n_g
         __m256i x = _mm256_loadu_si256((const __m256i *)(xq + k));
         __m256i p = products(_mm256_loadu_si256((const __m256i *)(w->q + k)), x);
         __m128i low = _mm256_castsi256_si128(p), high = _mm256_extracti128_si256(p, 1);
-        int32_t b = k / KVASS_QBLOCK, g = k / n_group, sum = xsum[b];
+        int32_t b = k / KVASS_QBLOCK, g = k / n_group, first = xsum[2 * b], last = xsum[2 * b + 1];
         if (n_group == KVASS_QBLOCK) {
             int32_t s = sum4(_mm_add_epi32(low, high));
-            y = add_group(y, w->d[g], w->m[g], offset, xd[b], s, sum);
+            y = add_group(y, w->d[g], w->m[g], offset, xd[b], s, first + last);
         } else {
-            int32_t first = 0;
-            if (offset) {
-                first = sum4(_mm256_castsi256_si128(products(_mm256_set1_epi8(1), x)));
-            }
             y = add_group(y, w->d[g], w->m[g], offset, xd[b], sum4(low), first);
-            y = add_group(y, w->d[g + 1], w->m[g + 1], offset, xd[b], sum4(high), sum - first);
+            y = add_group(y, w->d[g + 1], w->m[g + 1], offset, xd[b], sum4(high), last);
         }
     }
     return y;
@@ -99,7 +95,7 @@ FORCE_INLINE float add_block(const kvass_quants *w, int32_t n_block, int32_t n_g
                         size_t at = (size_t)(i0 + i) * (size_t)w->n_in + (size_t)k;                \
                         size_t b = at / KVASS_QBLOCK;                                              \
                         sums[i] = add_block(&quants, n_block, n_group, offset, x->q + at,          \
-                                            x->d + b, x->sum + b, sums[i]);                        \
+                                            x->d + b, x->sum + 2 * b, sums[i]);                    \
                     }                                                                              \
                 }                                                                                  \
                 for (int32_t i = 0; i < n; i++) {                                                  \
@@ -115,16 +111,13 @@ void kvass_avx2_matmul_rows(const kvass_weight *w, int32_t row0, int32_t row1, c
                             int32_t m, float *y, int32_t ldy)
 {
     switch (w->dtype) {
-    case KVASS_DTYPE_Q8_0:
-        matmul_q8_0(w, row0, row1, x, m, y, ldy);
+#define X(NAME, name, n_block, n_group, n_bytes, offset)                                           \
+    case KVASS_DTYPE_##NAME:                                                                       \
+        matmul_##name(w, row0, row1, x, m, y, ldy);                                                \
         break;
-    case KVASS_DTYPE_Q4_0:
-        matmul_q4_0(w, row0, row1, x, m, y, ldy);
-        break;
-    case KVASS_DTYPE_Q4_1:
-        matmul_q4_1(w, row0, row1, x, m, y, ldy);
-        break;
-    default: /* no other type is packed */
+        KVASS_QUANTS_MAP(X)
+#undef X
+    default: /* the other types are multiplied as floats */
         break;
     }
 }
@@ -153,7 +146,7 @@ static void quantize(const float *x, int32_t n, int8_t *q, float *d, int32_t *su
         bool usable = max >= KVASS_ACT_MIN && max <= KVASS_ACT_MAX;
         if (!usable) {
             d[b] = max < KVASS_ACT_MIN ? 0.0f : NAN;
-            sum[b] = 0;
+            sum[2 * b] = sum[2 * b + 1] = 0;
             memset(q, 0, KVASS_QBLOCK);
             continue;
         }
@@ -161,12 +154,15 @@ static void quantize(const float *x, int32_t n, int8_t *q, float *d, int32_t *su
         for (int32_t i = 0; i < 4; i++) {
             r[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], scale));
         }
-        __m256i all = _mm256_add_epi32(_mm256_add_epi32(r[0], r[1]), _mm256_add_epi32(r[2], r[3]));
         __m256i bytes =
             _mm256_packs_epi16(_mm256_packs_epi32(r[0], r[1]), _mm256_packs_epi32(r[2], r[3]));
         _mm256_storeu_si256((__m256i *)q, _mm256_permutevar8x32_epi32(bytes, order));
         d[b] = max / 127.0f;
-        sum[b] = sum4(_mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1)));
+        for (int32_t i = 0; i < 2; i++) {
+            __m256i half = _mm256_add_epi32(r[2 * i], r[2 * i + 1]);
+            __m128i high = _mm256_extracti128_si256(half, 1);
+            sum[2 * b + i] = sum4(_mm_add_epi32(_mm256_castsi256_si128(half), high));
+        }
     }
 }
 
@@ -174,8 +170,7 @@ void kvass_avx2_fill_quants(kvass_kernels *k)
 {
     k->quantize = quantize;
 #define X(NAME, name, n_block, n_group, n_bytes, offset)                                           \
-    k->widen[KVASS_DTYPE_##NAME] = widen_##name;                                                   \
-    k->matmul_int[KVASS_DTYPE_##NAME] = matmul_##name;
+    k->widen[KVASS_DTYPE_##NAME] = widen_##name;
     KVASS_QUANTS_MAP(X)
 #undef X
 }

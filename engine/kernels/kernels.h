@@ -37,7 +37,7 @@ static inline int32_t kvass_kv_nibble_bytes(int32_t head_dim)
 typedef struct kvass_acts {
     int8_t *q;    /* [m, n] */
     float *d;     /* [m, n/32] */
-    int32_t *sum; /* [m, n/32]: of each block's integers */
+    int32_t *sum; /* [m, n/16]: of the integers of each half of a block */
 } kvass_acts;
 
 typedef struct kvass_kernels {

@@ -20,10 +20,10 @@ static void quantize(const float *x, int32_t n, int8_t *q, float *d, int32_t *su
         float max = kvass_bits_f32(most);
         bool usable = max >= KVASS_ACT_MIN && max <= KVASS_ACT_MAX;
         d[b] = usable ? max / 127.0f : max < KVASS_ACT_MIN ? 0.0f : NAN;
-        sum[b] = 0;
+        sum[2 * b] = sum[2 * b + 1] = 0;
         for (int32_t i = 0; i < KVASS_QBLOCK; i++) {
             q[i] = (int8_t)(usable ? lrintf(x[i] * (127.0f / max)) : 0);
-            sum[b] += q[i];
+            sum[2 * b + i / KVASS_QHALF] += q[i];
         }
     }
 }

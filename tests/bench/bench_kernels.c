@@ -13,7 +13,6 @@
 #include <omp.h>
 #endif
 
-#include "engine/base/packed.h"
 #include "engine/kernels/kernels.h"
 
 typedef struct shape {
@@ -82,13 +81,12 @@ static double product_rate(const kvass_kernels *k, kvass_dtype dtype, shape s, c
     size_t n = 0;
     static int8_t q[MAX_M * 2048];
     static float d[sizeof q / KVASS_QBLOCK];
-    static int32_t sum[sizeof q / KVASS_QBLOCK];
+    static int32_t sum[sizeof q / KVASS_QHALF];
     kvass_acts acts = {q, d, sum};
     double start = seconds();
     for (size_t at = 0; at + step <= n_bytes; at += step, n++) {
         if (kvass_dtype_is_integer(dtype)) {
-            kvass_weight w = {dtype,     s.n_out,  s.n_in,
-                              row_bytes, set + at, kvass_dtype_packs(dtype)};
+            kvass_weight w = {dtype, s.n_out, s.n_in, row_bytes, set + at, true};
             k->quantize(x, m * s.n_in, acts.q, acts.d, acts.sum);
             k->matmul_int[dtype](&w, 0, s.n_out, &acts, m, y, s.n_out);
             continue;
@@ -181,7 +179,9 @@ int main(int argc, char **argv)
         } else if (strcmp(argv[i], "--rounds") == 0) {
             rounds = (int32_t)strtol(argv[i + 1], NULL, 10);
         } else if (strcmp(argv[i], "--isa") == 0) {
-            isa = strcmp(argv[i + 1], "scalar") == 0 ? 0u : ~0u;
+            isa = strcmp(argv[i + 1], "scalar") == 0 ? KVASS_ISA_SCALAR
+                  : strcmp(argv[i + 1], "avx2") == 0 ? KVASS_ISA_SCALAR | KVASS_ISA_AVX2
+                                                     : ~0u;
         }
     }
 #ifdef _OPENMP

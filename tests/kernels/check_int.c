@@ -29,16 +29,16 @@ static void check_rounded(check *c, const float *x, int32_t n, const int8_t *q, 
 {
     for (int32_t k = 0; k < n; k += KVASS_QBLOCK) {
         double max = 0.0;
-        int32_t total = 0, b = k / KVASS_QBLOCK;
+        int32_t total[2] = {0}, b = k / KVASS_QBLOCK;
         bool finite = true;
         for (int32_t i = k; i < k + KVASS_QBLOCK; i++) {
             finite = finite && isfinite(x[i]);
             max = fabs((double)x[i]) > max ? fabs((double)x[i]) : max;
-            total += q[i];
+            total[i % KVASS_QBLOCK / KVASS_QHALF] += q[i];
         }
-        if (total != sum[b]) {
-            check_fail(c, "quantize: n = %d: sum %d of integers that sum to %d", (int)n,
-                       (int)sum[b], (int)total);
+        if (total[0] != sum[2 * b] || total[1] != sum[2 * b + 1]) {
+            check_fail(c, "quantize: n = %d: sums %d, %d of integers that sum to %d, %d", (int)n,
+                       (int)sum[2 * b], (int)sum[2 * b + 1], (int)total[0], (int)total[1]);
         }
         double size = !finite ? NAN : max < 0x1p-100 ? 0.0 : max / 127.0;
         check_close_to(c, "quantize: scale", n, b, d[b], size, size * UNIT_ROUNDOFF + TINY);
@@ -53,14 +53,14 @@ void check_quantize(check *c, const kvass_kernels *k)
 {
     static int8_t other_q[8192];
     static float other_d[8192 / KVASS_QBLOCK];
-    static int32_t other_sum[8192 / KVASS_QBLOCK];
+    static int32_t other_sum[8192 / KVASS_QHALF];
     int32_t turn = 0;
     for (check_case t = {0}; check_next(c, &t); turn++) {
         int32_t n_blocks = t.n % 130, n = n_blocks * KVASS_QBLOCK;
         float *x = check_take_floats(c, 0, (size_t)n, t.place, t.fill);
         int8_t *q = check_take(c, 1, (size_t)n, 1, t.place);
         float *d = check_take(c, 2, (size_t)n_blocks, sizeof *d, t.place);
-        int32_t *sum = check_take(c, 3, (size_t)n_blocks, sizeof *sum, t.place);
+        int32_t *sum = check_take(c, 3, 2 * (size_t)n_blocks, sizeof *sum, t.place);
         if (n > 0 && turn % 5 == 0) {
             static const float odd[] = {NAN, INFINITY, -INFINITY, 1e-31f, 0x1p-100f, -0.0f};
             x[check_random(c) % (uint64_t)n] = odd[turn / 5 % 6];
@@ -70,7 +70,7 @@ void check_quantize(check *c, const kvass_kernels *k)
         check_rounded(c, x, n, q, d, sum);
         c->scalar->quantize(x, n, other_q, other_d, other_sum);
         if (memcmp(q, other_q, (size_t)n) != 0 || !check_same(d, other_d, n_blocks) ||
-            memcmp(sum, other_sum, (size_t)n_blocks * sizeof *sum) != 0) {
+            memcmp(sum, other_sum, 2 * (size_t)n_blocks * sizeof *sum) != 0) {
             check_fail(c, "quantize: n = %d: not the bits of scalar", (int)n);
         }
         check_guards(c, "quantize", n);
@@ -79,16 +79,28 @@ void check_quantize(check *c, const kvass_kernels *k)
 
 /* ---- products -------------------------------------------------------------------------------- */
 
-/* Blocks of any bytes, but of halves below 2: all bits of the top exponents are cleared wherever a
- * half may lie. Their values are the scalar kernel's, which a golden holds to the reference. */
+/* whether byte i of a block is the second of one of its halves */
+static bool ends_half(kvass_dtype dtype, int32_t i)
+{
+    bool minimum = kvass_packed_head(dtype) > 2;
+    int32_t at = dtype == KVASS_DTYPE_Q2_K   ? 80
+                 : dtype == KVASS_DTYPE_Q3_K ? 108
+                 : dtype == KVASS_DTYPE_Q6_K ? 208
+                                             : 0;
+    return i == at + 1 || (minimum && i == at + 3);
+}
+
+/* Blocks of any bytes, but of halves below 2: the top bit of their exponents is cleared. Their
+ * values are the scalar kernel's, which a golden holds to the reference. */
 static void fill_weights(check *c, kvass_dtype dtype, int32_t n_in, size_t row_bytes,
                          unsigned char *w, float *values)
 {
-    const bool bytes = dtype == KVASS_DTYPE_Q8_0;
+    const int32_t block_bytes = kvass_dtype_get(dtype)->block_bytes;
     for (int32_t r = 0; r < N_OUT; r++, w += row_bytes) {
         for (size_t i = 0; i < row_bytes; i++) {
             uint64_t byte = check_random(c);
-            w[i] = (unsigned char)(bytes && i % 34 >= 2 ? byte : byte & 0xbf);
+            bool half = ends_half(dtype, (int32_t)(i % (size_t)block_bytes));
+            w[i] = (unsigned char)(half ? byte & 0xbf : byte);
         }
         c->scalar->widen[dtype](w, n_in, values + (size_t)r * (size_t)n_in);
     }
@@ -135,7 +147,7 @@ static void check_bits(check *c, const kvass_kernels *k, const kvass_weight *w, 
     }
     for (int32_t i = 0; i < m; i++) {
         size_t at = (size_t)i * (size_t)w->n_in;
-        kvass_acts one = {x->q + at, x->d + at / KVASS_QBLOCK, x->sum + at / KVASS_QBLOCK};
+        kvass_acts one = {x->q + at, x->d + at / KVASS_QBLOCK, x->sum + at / KVASS_QHALF};
         k->matmul_int[w->dtype](w, 0, N_OUT, &one, 1, other, LDY);
         if (!check_same(y + i * LDY, other, N_OUT)) {
             check_fail(c, "matmul_int: %s, n_in = %d, m = %d: row %d has other bits than m = 1",
@@ -160,7 +172,7 @@ static void check_product(check *c, const kvass_kernels *k, kvass_dtype dtype, i
     }
     w.data = rows;
     kvass_acts x = {check_take(c, 1, n, 1, place), check_take(c, 2, n_blocks, 4, place),
-                    check_take(c, 3, n_blocks, 4, place)};
+                    check_take(c, 3, 2 * n_blocks, 4, place)};
     check_fill_floats(c, FILL_NORMAL, floats, n);
     if (m % 3 == 0) {
         for (size_t i = 0; i < n; i++) {
@@ -189,8 +201,7 @@ void check_matmul_int(check *c, const kvass_kernels *k)
         for (int32_t i = 0; kvass_dtype_is_integer(dtype) && i < 3 * N_MS && !c->failed; i++) {
             int32_t n_in = unit * (int32_t)(1 + check_random(c) % (uint64_t)(MAX_IN / unit / 2));
             n_in = i % N_MS == 0 ? MAX_IN : i % N_MS == 1 ? unit : n_in;
-            bool packed = i % 3 > 0 && kvass_dtype_packs(dtype);
-            check_product(c, k, dtype, n_in, ms[i % N_MS], i % c->n_places, packed);
+            check_product(c, k, dtype, n_in, ms[i % N_MS], i % c->n_places, i % 3 > 0);
         }
     }
 }

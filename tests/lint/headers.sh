@@ -16,7 +16,9 @@ done
 warn=(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
 
 avx2=(-mavx2 -mfma -mf16c)
+avx512=("${avx2[@]}" -mavx512f -mavx512bw -mavx512vnni)
 "${cc[@]}" "${avx2[@]}" -x c -fsyntax-only /dev/null 2>/dev/null || avx2=()
+"${cc[@]}" "${avx512[@]}" -x c -fsyntax-only /dev/null 2>/dev/null || avx512=()
 
 while IFS= read -r header; do
     isa=()
@@ -24,6 +26,10 @@ while IFS= read -r header; do
     *avx2*)
         [ "${#avx2[@]}" -gt 0 ] || continue
         isa=("${avx2[@]}")
+        ;;
+    *avx512*)
+        [ "${#avx512[@]}" -gt 0 ] || continue
+        isa=("${avx512[@]}")
         ;;
     esac
     # an empty source that includes it twice, so that its guard is tried as well

@@ -316,7 +316,7 @@ static void types_bind(void **state)
         assert_int_equal(wq->dtype, type->dtype);
         assert_int_equal(wq->row_bytes, 256 / type->n_block * type->block_bytes);
         assert_int_equal(m->config.n_vocab, 3);
-        assert_int_equal(wq->packed, kvass_dtype_packs(wq->dtype));
+        assert_int_equal(wq->packed, kvass_dtype_is_integer(wq->dtype));
         /* rows of queries lie in another order than in the file, rows of values do not */
         expect_same_row(wq, 0, wv, 0);
         expect_same_row(wq, 1, wv, 2);
