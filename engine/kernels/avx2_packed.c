@@ -84,6 +84,31 @@ FORCE_INLINE int32_t sum_of(const kvass_acts *x, size_t b)
     return x->sum[2 * b] + x->sum[2 * b + 1];
 }
 
+/* a[n_x][HALVES] += the sums s of a block at w, scaled; xd points to the first vector's scale,
+ * `sum` holds the sums of their integers */
+KVASS_EACH void add_block(bool offset, const uint8_t *w, int32_t n_x, __m256i s[2][HALVES],
+                          const int32_t sum[2], const float *xd, size_t stride, __m256 a[2][HALVES])
+{
+    KVASS_UNROLL(2)
+    for (int32_t h = 0; h < HALVES; h++) {
+        const __m128i *scales = (const __m128i *)(const void *)w + h;
+        __m256 d = _mm256_cvtph_ps(_mm_loadu_si128(scales)), m = d;
+        if (offset) {
+            m = _mm256_cvtph_ps(_mm_loadu_si128(scales + HALVES));
+        }
+        KVASS_UNROLL(2)
+        for (int32_t i = 0; i < n_x; i++) {
+            __m256 xs = _mm256_set1_ps(xd[(size_t)i * stride]);
+            __m256 p = _mm256_mul_ps(_mm256_mul_ps(d, xs), _mm256_cvtepi32_ps(s[i][h]));
+            a[i][h] = _mm256_add_ps(a[i][h], p);
+            if (offset) {
+                p = _mm256_mul_ps(_mm256_mul_ps(m, xs), _mm256_set1_ps((float)sum[i]));
+                a[i][h] = _mm256_add_ps(a[i][h], p);
+            }
+        }
+    }
+}
+
 /* y[n_x, 16] of the group at w with the vectors from number i0 on; dtype and n_x are constants */
 KVASS_EACH void tile(kvass_dtype dtype, const uint8_t *w, int32_t n_blocks, const kvass_acts *x,
                      size_t i0, int32_t n_x, float *y, size_t ldy)
@@ -117,25 +142,8 @@ KVASS_EACH void tile(kvass_dtype dtype, const uint8_t *w, int32_t n_blocks, cons
         } else {
             sums_q4(w + head, fifth, n_x, q, s);
         }
-        KVASS_UNROLL(2)
-        for (int32_t h = 0; h < HALVES; h++) {
-            const __m128i *scales = (const __m128i *)(const void *)w + h;
-            __m256 d = _mm256_cvtph_ps(_mm_loadu_si128(scales)), m = d;
-            if (offset) {
-                m = _mm256_cvtph_ps(_mm_loadu_si128(scales + HALVES));
-            }
-            KVASS_UNROLL(2)
-            for (int32_t i = 0; i < n_x; i++) {
-                size_t at = (i0 + (size_t)i) * (size_t)n_blocks + (size_t)b;
-                __m256 xd = _mm256_set1_ps(x->d[at]);
-                __m256 p = _mm256_mul_ps(_mm256_mul_ps(d, xd), _mm256_cvtepi32_ps(s[i][h]));
-                a[i][h] = _mm256_add_ps(a[i][h], p);
-                if (offset) {
-                    p = _mm256_mul_ps(_mm256_mul_ps(m, xd), _mm256_set1_ps((float)sum[i]));
-                    a[i][h] = _mm256_add_ps(a[i][h], p);
-                }
-            }
-        }
+        add_block(offset, w, n_x, s, sum, x->d + i0 * (size_t)n_blocks + (size_t)b,
+                  (size_t)n_blocks, a);
         KVASS_UNROLL(2)
         for (int32_t i = 0; i < n_x; i++) {
             q[i] += KVASS_QBLOCK;

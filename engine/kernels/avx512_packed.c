@@ -18,6 +18,28 @@ FORCE_INLINE __m512i with_bit(__m512i v, __m512i up)
     return _mm512_or_si512(v, _mm512_and_si512(up, _mm512_set1_epi8(16)));
 }
 
+/* a[n_x] += the sums s of a block at w, scaled; xd points to the first vector's scale, `sum` holds
+ * the sums of their integers */
+KVASS_EACH void add_block(bool offset, const uint8_t *w, int32_t n_x, const __m512i s[MOST],
+                          const int32_t sum[MOST], const float *xd, size_t stride, __m512 a[MOST])
+{
+    const __m256i *scales = (const __m256i *)(const void *)w;
+    __m512 d = _mm512_cvtph_ps(_mm256_loadu_si256(scales)), m = d;
+    if (offset) {
+        m = _mm512_cvtph_ps(_mm256_loadu_si256(scales + 1));
+    }
+    KVASS_UNROLL(8)
+    for (int32_t i = 0; i < n_x; i++) {
+        __m512 xs = _mm512_set1_ps(xd[(size_t)i * stride]);
+        __m512 p = _mm512_mul_ps(_mm512_mul_ps(d, xs), _mm512_cvtepi32_ps(s[i]));
+        a[i] = _mm512_add_ps(a[i], p);
+        if (offset) {
+            p = _mm512_mul_ps(_mm512_mul_ps(m, xs), _mm512_set1_ps((float)sum[i]));
+            a[i] = _mm512_add_ps(a[i], p);
+        }
+    }
+}
+
 /* y[n_x, 16] of the group at w with the vectors from number i0 on; dtype and n_x are constants */
 KVASS_EACH void tile(kvass_dtype dtype, const uint8_t *w, int32_t n_blocks, const kvass_acts *x,
                      size_t i0, int32_t n_x, float *y, size_t ldy)
@@ -73,21 +95,7 @@ KVASS_EACH void tile(kvass_dtype dtype, const uint8_t *w, int32_t n_blocks, cons
                 }
             }
         }
-        const __m256i *scales = (const __m256i *)(const void *)w;
-        __m512 d = _mm512_cvtph_ps(_mm256_loadu_si256(scales)), m = d;
-        if (offset) {
-            m = _mm512_cvtph_ps(_mm256_loadu_si256(scales + 1));
-        }
-        KVASS_UNROLL(8)
-        for (int32_t i = 0; i < n_x; i++) {
-            __m512 xd = _mm512_set1_ps(x->d[at + (size_t)i * stride]);
-            __m512 p = _mm512_mul_ps(_mm512_mul_ps(d, xd), _mm512_cvtepi32_ps(s[i]));
-            a[i] = _mm512_add_ps(a[i], p);
-            if (offset) {
-                p = _mm512_mul_ps(_mm512_mul_ps(m, xd), _mm512_set1_ps((float)sum[i]));
-                a[i] = _mm512_add_ps(a[i], p);
-            }
-        }
+        add_block(offset, w, n_x, s, sum, x->d + at, stride, a);
     }
     KVASS_UNROLL(8)
     for (int32_t i = 0; i < n_x; i++) {
