@@ -75,7 +75,7 @@ static const struct argp_option options[] = {
     {"type", KEY_TYPE, "TYPE", 0, "f32, f16, bf16, q8_0, q4_0 or q4_1", 0},
     {"to", KEY_TO, "KIND", 0, "gguf or safetensors", 0},
     {"force", KEY_FORCE, NULL, 0, "replace what is there", 0},
-    {"no-tokenizer", KEY_NO_TOKENIZER, NULL, 0, "a GGUF file without a tokenizer", 0},
+    {"no-tokenizer", KEY_NO_TOKENIZER, NULL, 0, "none into a GGUF file, none out of one", 0},
     {0},
 };
 
@@ -119,6 +119,23 @@ static void clear_progress(void)
 
 /* ---- tokenizer ------------------------------------------------------------------------------ */
 
+/* Whether the tokenizer lies in a GGUF file, and so has no files of its own to be copied. */
+static bool is_in_gguf(const convert_args *args, const kvass_model *model)
+{
+    kvass_model_info info;
+    char magic[4] = "";
+    if (!args->opts.tokenizer) {
+        kvass_model_get_info(model, &info);
+        return strncmp(info.format, "GGUF", 4) == 0;
+    }
+    FILE *file = fopen(args->opts.tokenizer, "rb");
+    bool is = file && fread(magic, 1, 4, file) == 4 && memcmp(magic, "GGUF", 4) == 0;
+    if (file) {
+        (void)fclose(file);
+    }
+    return is;
+}
+
 /* The tokenizer as metadata; none is a message away from an error only when it was asked for. */
 static int describe_tokenizer(convert_args *args, const kvass_model *model, kvass_tokenizer **tok,
                               kvass_metadata **metadata)
@@ -136,10 +153,13 @@ static int describe_tokenizer(convert_args *args, const kvass_model *model, kvas
         cli_try_tokenizer(&args->opts, model, tok);
     }
     if (!*tok) {
-        cli_say("no tokenizer found: the file will have none (--tokenizer PATH names one)");
+        cli_say("no tokenizer found: the result will have none (--tokenizer PATH names one)");
         return CLI_OK;
     }
-    if (kvass_tokenizer_describe(*tok, info.n_vocab, metadata, &lost, &err) != KVASS_OK) {
+    kvass_status status = args->convert.container == KVASS_CONTAINER_GGUF
+                              ? kvass_tokenizer_describe(*tok, info.n_vocab, metadata, &lost, &err)
+                              : kvass_tokenizer_describe_json(*tok, metadata, &err);
+    if (status != KVASS_OK) {
         int code = cli_fail(&err);
         cli_say("--no-tokenizer leaves it out");
         return code;
@@ -175,30 +195,51 @@ static int32_t *encode_sample(const kvass_tokenizer *tok, size_t *n)
     return ids;
 }
 
-/* Read the tokenizer back and compare: a file with another one goes away again. */
-static int check_tokenizer(const convert_args *args, const kvass_tokenizer *tok)
+static bool same_ids(const kvass_tokenizer *tok, const kvass_tokenizer *back)
 {
-    kvass_error err;
-    kvass_tokenizer *back = NULL;
     size_t n = 0, n_back = 0;
-    if (kvass_tokenizer_open(&back, args->out, 0, &err) != KVASS_OK) {
-        (void)unlink(args->out);
-        return cli_fail(&err);
-    }
     int32_t *ids = encode_sample(tok, &n), *ids_back = encode_sample(back, &n_back);
     bool same = ids && ids_back && n == n_back && memcmp(ids, ids_back, n * sizeof *ids) == 0;
     bool tried = ids != NULL;
     free(ids);
     free(ids_back);
+    return same || !tried;
+}
+
+/* Read the tokenizer in `path` and compare. */
+static int compare_tokenizer(const convert_args *args, const kvass_tokenizer *tok, const char *path)
+{
+    kvass_error err;
+    kvass_tokenizer *back = NULL;
+    if (kvass_tokenizer_open(&back, path, 0, &err) != KVASS_OK) {
+        return cli_fail(&err);
+    }
+    bool same = same_ids(tok, back);
     kvass_tokenizer_close(&back);
-    if (tried && !same) {
-        (void)unlink(args->out);
+    if (!same) {
         cli_say("%s: not written: the tokenizer in it would cut text in another way "
                 "(--no-tokenizer leaves it out)",
                 args->out);
-        return CLI_BAD_MODEL;
     }
-    return CLI_OK;
+    return same ? CLI_OK : CLI_BAD_MODEL;
+}
+
+/* The same for what will be tokenizer.json, before anything is written. */
+static int check_json(const convert_args *args, const kvass_tokenizer *tok,
+                      const kvass_metadata *metadata)
+{
+    size_t n;
+    char path[64];
+    const char *text = kvass_metadata_json(metadata, &n);
+    FILE *file = text ? tmpfile() : NULL;
+    if (!file || fwrite(text, 1, n, file) != n || fflush(file) != 0) {
+        cli_say("a temporary file cannot be written");
+        return CLI_RUNTIME;
+    }
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fileno(file));
+    int code = compare_tokenizer(args, tok, path);
+    (void)fclose(file);
+    return code;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------ */
@@ -258,8 +299,11 @@ static int convert(convert_args *args, const kvass_model *model)
     kvass_metadata *metadata = NULL;
     bool gguf = args->convert.container == KVASS_CONTAINER_GGUF;
     int code = CLI_OK;
-    if (gguf && !args->no_tokenizer) {
+    if (!args->no_tokenizer && (gguf || is_in_gguf(args, model))) {
         code = describe_tokenizer(args, model, &tok, &metadata);
+    }
+    if (code == CLI_OK && metadata && !gguf) {
+        code = check_json(args, tok, metadata);
     }
     args->convert.tokenizer_path = args->opts.tokenizer;
     if (gguf && !args->opts.quiet) {
@@ -277,8 +321,11 @@ static int convert(convert_args *args, const kvass_model *model)
             cli_say("--force replaces it");
         }
     }
-    if (code == CLI_OK && metadata) {
-        code = check_tokenizer(args, tok);
+    if (code == CLI_OK && metadata && gguf) {
+        code = compare_tokenizer(args, tok, args->out);
+        if (code != CLI_OK) { /* a file with another one goes away again */
+            (void)unlink(args->out);
+        }
     }
     if (code == CLI_OK && (watched || args->opts.verbose)) {
         print_summary(args);

@@ -1,6 +1,7 @@
-/* gguf_out.h - the metadata of a GGUF file under construction: keys and values as its bytes.
- * Filled by tokenizer/gguf_put.c and engine/convert/, written by the latter. A failed allocation is
- * remembered, so that whoever puts values asks once, at the end.
+/* gguf_out.h - the metadata of a GGUF file under construction: keys and values as its bytes; or,
+ * for a folder, the text of the tokenizer's files. Filled by tokenizer/gguf_put.c and
+ * engine/convert/, written by the latter. A failed allocation is remembered, so that whoever puts
+ * values asks once, at the end.
  */
 #ifndef KVASS_BASE_GGUF_OUT_H
 #define KVASS_BASE_GGUF_OUT_H
@@ -11,7 +12,8 @@ struct kvass_metadata {
     unsigned char *bytes; /* bytes[n_bytes] */
     size_t n_bytes, cap_bytes;
     uint32_t n_values;
-    bool failed;         /* memory ran out: the rest is worth nothing */
+    size_t n_json; /* text instead: of tokenizer.json; tokenizer_config.json's follows. Else 0 */
+    bool failed;   /* memory ran out: the rest is worth nothing */
     int32_t first, last; /* the ids that a tokenizer puts around a text, -1: none */
 };
 

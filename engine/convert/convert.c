@@ -229,6 +229,12 @@ kvass_status kvass_model_convert(const kvass_model *model, const char *path,
     if (status != KVASS_OK) {
         return status;
     }
+    bool folder = options.container == KVASS_CONTAINER_SAFETENSORS;
+    if (options.tokenizer && (options.tokenizer->n_json > 0) != folder) {
+        return kvass_fail(err, KVASS_INVALID, "ARGUMENT",
+                          "kvass_model_convert: the tokenizer is described for %s",
+                          folder ? "GGUF" : "a folder");
+    }
     kvass_converter c = {.model = model, .opt = &options, .kernels = kvass_kernels_get(~0u)};
     c.file = malloc(sizeof *c.file);
     status = c.file ? convert(&c, path, err) : kvass_fail_nomem(err, sizeof *c.file, "a file");

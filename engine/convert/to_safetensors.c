@@ -12,12 +12,15 @@
 
 #include "engine/convert/convert.h"
 
-enum { PATH_BYTES = 4096, MAX_COPIED = 12 };
+enum { PATH_BYTES = 4096, MAX_COPIED = 12, N_USES = 3 };
 
 static const char weights_name[] = "model.safetensors", config_name[] = "config.json";
 
-/* What belongs to a tokenizer, or to how the model is used. */
-static const char *const copied[MAX_COPIED] = {"tokenizer.json",
+/* What belongs to how the model is used, the first N_USES; to a tokenizer. */
+static const char *const copied[MAX_COPIED] = {"generation_config.json",
+                                               "chat_template.json",
+                                               "chat_template.jinja",
+                                               "tokenizer.json",
                                                "tokenizer_config.json",
                                                "special_tokens_map.json",
                                                "added_tokens.json",
@@ -25,9 +28,6 @@ static const char *const copied[MAX_COPIED] = {"tokenizer.json",
                                                "merges.txt",
                                                "tokenizer.model",
                                                "tokenizer.bin",
-                                               "generation_config.json",
-                                               "chat_template.json",
-                                               "chat_template.jinja",
                                                "meta.pkl"};
 
 typedef struct folder {
@@ -156,6 +156,18 @@ static kvass_status write_weights(kvass_converter *c, folder *f, kvass_error *er
     return end(c, f, weights_name, status, err);
 }
 
+static kvass_status write_text(kvass_converter *c, folder *f, const char *name,
+                               const unsigned char *text, size_t n, kvass_error *err)
+{
+    char path[PATH_BYTES];
+    kvass_status status = begin(c, f, name, path, err);
+    if (status == KVASS_OK) {
+        status = kvass_out_file_put(c->file, text, n, err);
+        status = end(c, f, name, status, err);
+    }
+    return status;
+}
+
 /* ---- configuration --------------------------------------------------------------------------- */
 
 static kvass_status write_config(kvass_converter *c, folder *f, kvass_error *err)
@@ -163,7 +175,7 @@ static kvass_status write_config(kvass_converter *c, folder *f, kvass_error *err
     static const char *const types[] = {[KVASS_DTYPE_F32] = "float32",
                                         [KVASS_DTYPE_F16] = "float16",
                                         [KVASS_DTYPE_BF16] = "bfloat16"};
-    char path[PATH_BYTES], *text = NULL;
+    char *text = NULL;
     size_t n = 0;
     kvass_dtype widest = KVASS_DTYPE_F32;
     for (int32_t i = 0; i < c->n_tensors; i++) {
@@ -178,11 +190,7 @@ static kvass_status write_config(kvass_converter *c, folder *f, kvass_error *err
         return kvass_fail_nomem(err, n, "a configuration");
     }
     kvass_json_close(&config);
-    kvass_status status = begin(c, f, config_name, path, err);
-    if (status == KVASS_OK) {
-        status = kvass_out_file_put(c->file, text, n, err);
-        status = end(c, f, config_name, status, err);
-    }
+    kvass_status status = write_text(c, f, config_name, (unsigned char *)text, n, err);
     free(text);
     return status;
 }
@@ -247,17 +255,28 @@ static kvass_status copy_file_named(kvass_converter *c, folder *f, const char *p
                       path);
 }
 
+/* The files of a tokenizer that lies in none. */
+static kvass_status write_tokenizer(kvass_converter *c, folder *f, kvass_error *err)
+{
+    const kvass_metadata *m = c->opt->tokenizer;
+    kvass_status status = write_text(c, f, "tokenizer.json", m->bytes, m->n_json, err);
+    return status == KVASS_OK ? write_text(c, f, "tokenizer_config.json", m->bytes + m->n_json,
+                                           m->n_bytes - m->n_json, err)
+                              : status;
+}
+
 static kvass_status copy_files(kvass_converter *c, folder *f, kvass_error *err)
 {
     const char *source = c->opt->tokenizer_path;
     struct stat st;
-    if (source && stat(source, &st) == 0 && !S_ISDIR(st.st_mode)) {
+    if (source && !c->opt->tokenizer && stat(source, &st) == 0 && !S_ISDIR(st.st_mode)) {
         return copy_file_named(c, f, source, err);
     }
-    source = source ? source : c->model->ckpt->path;
+    source = source && !c->opt->tokenizer ? source : c->model->ckpt->path;
     size_t n_source = folder_bytes(source);
-    kvass_status status = KVASS_OK;
-    for (int i = 0; i < MAX_COPIED && status == KVASS_OK; i++) {
+    kvass_status status = c->opt->tokenizer ? write_tokenizer(c, f, err) : KVASS_OK;
+    int n = c->opt->tokenizer ? N_USES : MAX_COPIED;
+    for (int i = 0; i < n && status == KVASS_OK; i++) {
         char from[PATH_BYTES];
         status = n_source > 0 ? join(from, source, n_source, copied[i], err)
                               : join(from, ".", 1, copied[i], err);

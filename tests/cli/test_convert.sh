@@ -71,6 +71,20 @@ if [ -e "$shared/models/stories260K/stories260K.bin" ]; then
     same "$out" "$work/text2"
 fi
 
+# out of GGUF into a folder: with a tokenizer.json
+expect 0 "${c[@]}" "$work/a.gguf" "$work/again"
+silent
+[ -f "$work/again/tokenizer.json" ] || fail "no tokenizer.json"
+ids_of "$work/again" "$work/ids2"
+same "$work/ids" "$work/ids2"
+text_of "$work/again" "$work/text2"
+same "$work/text" "$work/text2"
+expect 0 "${c[@]}" --no-tokenizer "$work/a.gguf" "$work/bare"
+[ ! -e "$work/bare/tokenizer.json" ] || fail "a tokenizer.json in spite of --no-tokenizer"
+expect 0 "${c[@]}" --tokenizer "$work/a.gguf" --force "$work/bare" "$work/bare"
+ids_of "$work/bare" "$work/ids2"
+same "$work/ids" "$work/ids2"
+
 # a tokenizer that puts other ids around a text than the model names
 for t in llama3 roberta; do
     expect 0 "${c[@]}" -q --force --tokenizer "$golden/tokenizers/$t" "$model" "$work/ends.gguf"

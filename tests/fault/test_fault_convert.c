@@ -54,6 +54,16 @@ static kvass_status describe(const char *path, kvass_error *err)
     return right ? status : KVASS_INVALID;
 }
 
+static kvass_status describe_json(const char *path, kvass_error *err)
+{
+    kvass_metadata *m = NULL;
+    (void)path;
+    kvass_status status = kvass_tokenizer_describe_json(tok, &m, err);
+    bool right = (m != NULL) == (status == KVASS_OK);
+    kvass_metadata_close(&m);
+    return right ? status : KVASS_INVALID;
+}
+
 static kvass_status open_model(const char *path, kvass_error *err)
 {
     kvass_model *m = NULL;
@@ -197,6 +207,9 @@ static void tokenizers(void **state)
             fail_msg("%s", err.message);
         }
         assert_true(each_failure(describe, paths[i], FAULT_MEMORY, NULL, NULL) > 0);
+        if (i == 1) { /* the others are no BPE of bytes */
+            assert_true(each_failure(describe_json, paths[i], FAULT_MEMORY, NULL, NULL) > 0);
+        }
         kvass_tokenizer_close(&tok);
     }
 }

@@ -156,11 +156,99 @@ static void merges_decide(void **state)
     kvass_tokenizer_close(&tok);
 }
 
+/* ---- as tokenizer.json ----------------------------------------------------------------------- */
+
+static void check_again(const folder *f, const char *words)
+{
+    static const char *const texts[] = {
+        "abc ab  bc", "a\nb<|x|>ab",  " ", "", "bcab abc", "d", "a<|end|>c<x>",
+        "</s>ab",     "  ab    a   c"};
+    kvass_tokenizer *tok = open_or_fail(f, words), *back = NULL;
+    kvass_metadata *m = NULL;
+    kvass_error err = {0};
+    size_t n = 0;
+    if (kvass_tokenizer_describe_json(tok, &m, &err) != KVASS_OK) {
+        fail_msg("%s", err.message);
+    }
+    const char *json = kvass_metadata_json(m, &n);
+    unit_write(in_folder(f, "tokenizer.json"), json, n);
+    kvass_metadata_close(&m);
+    if (kvass_tokenizer_open(&back, in_folder(f, "tokenizer.json"), 0, &err) != KVASS_OK) {
+        fail_msg("%s", err.message);
+    }
+    for (size_t i = 0; i < 2 * sizeof texts / sizeof *texts; i++) {
+        const char *text = texts[i / 2];
+        kvass_encode_options opt = kvass_encode_options_default();
+        opt.add_special = opt.parse_special = i % 2 == 1;
+        int32_t want[ENCODED];
+        size_t n_want = 0;
+        assert_int_equal(
+            kvass_tokenizer_encode(tok, text, strlen(text), &opt, want, ENCODED, &n_want, NULL),
+            KVASS_OK);
+        expect_encoded(back, text, i % 2 == 1, want, n_want);
+    }
+    kvass_tokenizer_close(&back);
+    kvass_tokenizer_close(&tok);
+}
+
+/* runs of a mark have one score, and join from the left */
+#define RUNS                                                                                       \
+    SPM TOKENS "[s:<unk>,<s>,</s>,a,b,c," MARK "," MARK MARK "," MARK MARK MARK "," MARK           \
+               "a " SCORES "[f:0,0,0,-1,-2,-3,-9,-9,-9,-4 " TYPES "[i:2,3,3,1,1,1,1,1,1,1 "        \
+               "tokenizer.ggml.bos_token_id=u:1 tokenizer.ggml.add_space_prefix=b:0 "
+
+static void written_as_json(void **state)
+{
+    check_again(*state, SMALL_SPM);
+    check_again(*state, SMALL_SPM "tokenizer.ggml.add_space_prefix=b:0 "
+                                  "tokenizer.ggml.add_bos_token=b:0 "
+                                  "tokenizer.ggml.add_eos_token=b:1");
+    check_again(*state, RUNS);
+    check_again(*state, BPE TOKENS "[s:a,b,c," SPACE ",ab,bc," SPACE "ab,<|end|>,<x>,d,<,>,/,|,s,"
+                                   "e,n,x,\xc4\x8a " MERGES "[s:b~c,a~b," SPACE "~ab " TYPES
+                                   "[i:1,1,1,1,1,1,1,3,4,1,1,1,1,1,1,1,1,1,1 "
+                                   "tokenizer.ggml.eos_token_id=u:7 "
+                                   "tokenizer.ggml.bos_token_id=u:7 "
+                                   "tokenizer.ggml.add_bos_token=b:1 "
+                                   "tokenizer.ggml.add_eos_token=b:1");
+}
+
+static void not_written_as_json(void **state)
+{
+    static const struct {
+        const char *words, *needle;
+    } cases[] = {
+        {SPM TOKENS "[s:<unk>,a,b,ab,ba " SCORES "[f:0,-1,-2,-3,-3 " TYPES "[i:2,1,1,1,1",
+         "token 4, which has the score of another"},
+        {SPM TOKENS "[s:<unk>,a,a " SCORES "[f:0,-1,-2 " TYPES "[i:2,1,3",
+         "token 2, a name of one letter"},
+        {SPM TOKENS "[s:<unk>,ab,ab " SCORES "[f:0,-1,-2 " TYPES "[i:2,1,3",
+         "token 2, which is spelled as another is"},
+        {SPM TOKENS "[s:<unk>,a\xff " SCORES "[f:0,-1 " TYPES "[i:2,1",
+         "token 1, which is long or no UTF-8"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        kvass_tokenizer *tok = open_or_fail(*state, cases[i].words);
+        kvass_metadata *m = NULL;
+        kvass_error err = {0};
+        assert_int_equal(kvass_tokenizer_describe_json(tok, &m, &err), KVASS_UNSUPPORTED);
+        assert_string_equal(err.rule, "CONVERT_TOKENIZER");
+        if (!strstr(err.message, cases[i].needle)) {
+            fail_msg("%s", err.message);
+        }
+        assert_null(m);
+        kvass_tokenizer_close(&tok);
+    }
+    kvass_error err = {0};
+    assert_int_equal(kvass_tokenizer_describe_json(NULL, NULL, &err), KVASS_INVALID);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, folder_setup, folder_teardown)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(malformed), TEST(scores_decide), TEST(flags_decide),
-                                       TEST(merges_decide)};
+    const struct CMUnitTest tests[] = {TEST(malformed),       TEST(scores_decide),
+                                       TEST(flags_decide),    TEST(merges_decide),
+                                       TEST(written_as_json), TEST(not_written_as_json)};
     return cmocka_run_group_tests_name("tokenizer_gguf", tests, NULL, NULL);
 }

@@ -4,8 +4,12 @@
 
 For each MODEL, converted to GGUF in f32 (a .gguf is taken as it is): how far llama.cpp's logits are
 from kvass's over random ids, in standard deviations, and how often both have the same top. With a
-tokenizer: the same ids for a text, and greedy text of 64 tokens after ten prompts; a first
-difference is shown with the distance of kvass's two best logits there, in standard deviations.
+tokenizer: the same ids for a text, and greedy text of 64 tokens after ten prompts, in a table: equal,
+or the first step that differs, with the margin of kvass's token over llama.cpp's in the logits of
+both and in those of the same weights as f32 (which neither rounds activations for), and the
+distances between these three, all in standard deviations of kvass's logits. It is a near-tie when
+neither margin exceeds the largest distance between the two, nor what twice their root mean square
+does to a difference of two logits.
 --text: perplexity of both over it, in windows of --ctx tokens of which the second half counts.
 Keys and values are f32 in both.
 """
@@ -87,27 +91,56 @@ def greedy(llama, ids, n):
     return out
 
 
+def compare_step(args, source, exact, ids, pair, llama, tmp):
+    """A step at which the two part: the margins of our token over llama.cpp's in our logits, in
+    theirs, and in those of the same weights as f32 (each in standard deviations of our logits), and
+    how far the engines' logits are from each other and from those: root mean square, largest."""
+    ours = kvass_logits(args, source, ids, tmp)[-1].astype(np.float64)
+    theirs = llama_logits(llama, ids)[-1].astype(np.float64)
+    plain = kvass_logits(args, exact, ids, tmp)[-1].astype(np.float64)
+    unit = ours.std()
+    margins = [(row[pair[0]] - row[pair[1]]) / unit for row in (ours, theirs, plain)]
+    far = [(np.sqrt(np.mean((a - b) ** 2)) / unit, np.abs(a - b).max() / unit)
+           for a, b in ((ours, theirs), (ours, plain), (theirs, plain))]
+    # each engine prefers its token by less than the two differ anywhere, twice their usual distance
+    near = max(margins[0], -margins[1]) < min(far[0][1], 2 * np.sqrt(2) * far[0][0])
+    return margins, far, near
+
+
+def compare_greedy(args, source, exact, prompt, words, llama, tmp):
+    """A line of the table: whether greedy text is the same, and why not."""
+    ids = [int(i) for i in kvass(args, *words, prompt).stdout.split()]
+    document = json.loads(kvass(args, "generate", "-m", source, "-t", 1, "--kv-type", "f32",
+                                "--temp", 0, "-n", N_GREEDY, "--json", "-p", prompt).stdout)
+    theirs, mine = greedy(llama, ids, N_GREEDY), document["tokens"]
+    n = min(len(theirs), len(mine))
+    at = next((i for i in range(n) if theirs[i] != mine[i]), None)
+    if at is None:
+        return True, f"{prompt[:32]:32}  equal, {n} tokens"
+    margins, far, near = compare_step(args, source, exact, ids + mine[:at], (mine[at], theirs[at]),
+                                      llama, tmp)
+    figures = "  ".join(f"{m:+.4f}" for m in margins)
+    distances = "  ".join(f"{rms:.4f} {largest:.4f}" for rms, largest in far)
+    return near, (f"{prompt[:32]:32}  {'near-tie' if near else 'DIFFERENT'} at {at:2}  {figures}  "
+                  f"{distances}")
+
+
 def compare_text(args, path, source, tmp):
     llama = open_llama(path, 256)
     words = ("tokenize", "-m", path, "--ids", "--bos")
     ours = [int(i) for i in kvass(args, *words, SAMPLE).stdout.split()]
     same_ids = ours == llama.tokenize(SAMPLE.encode(), add_bos=True, special=False)
-    same, notes = 0, []
+    exact = tmp / "exact.gguf"
+    kvass(args, "convert", "--no-tokenizer", "--type", "f32", source, exact)
+    yield f"sample's ids {'equal' if same_ids else 'DIFFER'}; greedy text:"
+    yield (f"{'prompt':32}  step            margin: kvass, llama.cpp, f32   distance, rms and "
+           "largest: kvass-llama.cpp, kvass-f32, llama.cpp-f32")
+    n_fine = 0
     for prompt in PROMPTS:
-        ids = [int(i) for i in kvass(args, *words, prompt).stdout.split()]
-        document = json.loads(kvass(args, "generate", "-m", source, "-t", 1, "--kv-type", "f32",
-                                    "--temp", 0, "-n", N_GREEDY, "--json", "-p", prompt).stdout)
-        theirs, mine = greedy(llama, ids, N_GREEDY), document["tokens"]
-        n = min(len(theirs), len(mine))
-        at = next((i for i in range(n) if theirs[i] != mine[i]), None)
-        if at is None:
-            same += 1
-            continue
-        row = kvass_logits(args, source, ids + mine[:at], tmp)[-1]
-        pair = sorted((float(row[t]) for t in (theirs[at], mine[at])))
-        notes.append(f"{at}: {(pair[1] - pair[0]) / row.std():.1e}")
-    return (f"sample's ids {'equal' if same_ids else 'DIFFER'}, greedy text equal for "
-            f"{same} of {len(PROMPTS)}" + (f" (token, margin: {'; '.join(notes)})" if notes else ""))
+        fine, line = compare_greedy(args, source, exact, prompt, words, llama, tmp)
+        n_fine += fine
+        yield line
+    yield f"equal or parted by a near-tie: {n_fine} of {len(PROMPTS)}"
 
 
 def perplexity(rows, ids):
@@ -143,15 +176,15 @@ def check(args, model):
             result = subprocess.run([args.kvass, "convert", "--type", args.type, str(model), str(path)],
                                     capture_output=True, text=True)
             if result.returncode:
-                return f"refused: {result.stderr.strip()}"
+                yield f"refused: {result.stderr.strip()}"
+                return
         source = path if args.type != "f32" else model
-        said = [compare_logits(args, path, source, info, tmp)]
+        yield compare_logits(args, path, source, info, tmp)
         back = json.loads(kvass(args, "inspect", "--json", path).stdout)
         if back["tokenizer"]:
-            said.append(compare_text(args, path, source, tmp))
+            yield from compare_text(args, path, source, tmp)
         if args.text:
-            said.append(compare_perplexity(args, path, source, tmp))
-        return "\n    ".join(said)
+            yield compare_perplexity(args, path, source, tmp)
 
 
 def main():
@@ -163,7 +196,9 @@ def main():
     parser.add_argument("--ctx", type=int, default=512)
     args = parser.parse_args()
     for model in args.models:
-        print(f"{model}\n    {check(args, model)}", flush=True)
+        print(model, flush=True)
+        for line in check(args, model):
+            print("   ", line, flush=True)
 
 
 if __name__ == "__main__":
