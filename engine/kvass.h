@@ -601,9 +601,9 @@ typedef struct kvass_metadata kvass_metadata;
 KVASS_API kvass_status kvass_tokenizer_describe(const kvass_tokenizer *tok, int32_t n_vocab,
                                                 kvass_metadata **out, const char **lost,
                                                 kvass_error *err);
-/* The same for a folder with safetensors: tokenizer.json, and tokenizer_config.json with the names of
- * BOS and EOS. For tokenizers out of GGUF files; UNSUPPORTED (CONVERT_TOKENIZER) when tokenizer.json
- * has no word for some part of it, NOMEM. */
+/* The same for a folder with safetensors: tokenizer.json, and tokenizer_config.json with the names
+ * of BOS and EOS. For tokenizers out of GGUF files; UNSUPPORTED (CONVERT_TOKENIZER) when
+ * tokenizer.json has no word for some part of it, NOMEM. */
 KVASS_API kvass_status kvass_tokenizer_describe_json(const kvass_tokenizer *tok,
                                                      kvass_metadata **out, kvass_error *err);
 /* The text of tokenizer.json, of *n_bytes, in what that gave; NULL in what is meant for GGUF. */
@@ -626,8 +626,8 @@ typedef struct kvass_convert_options {
                        * f32 */
     bool replace;     /* what is there already, file by file */
     const kvass_metadata *tokenizer; /* put in; NULL: GGUF none, safetensors files that are there */
-    const char *tokenizer_path; /* safetensors without `tokenizer`: the tokenizer's file, or a folder
-                                 * with its files; NULL: the model's own folder */
+    const char *tokenizer_path; /* safetensors without `tokenizer`: the tokenizer's file, or a
+                                 * folder with its files; NULL: the model's own folder */
     bool (*progress)(void *user, uint64_t done, uint64_t total); /* bytes; false: stop (CANCELLED);
                                                                   * NULL: none */
     void *user;

@@ -341,6 +341,7 @@ void kvass_checkpoint_close(kvass_checkpoint **ckpt)
     }
     kvass_json_close(&c->config);
     kvass_json_close(&c->generation);
+    kvass_json_close(&c->key_names);
     free(c->tensors);
     free(c->files);
     free(c->file_paths);

@@ -33,6 +33,7 @@ typedef struct kvass_checkpoint {
     kvass_tensor *tensors; /* tensors[n_tensors], sorted by name */
     int32_t n_tensors, cap_tensors;
     kvass_json *config;     /* an object in config.json's terms */
+    kvass_json *key_names;  /* what the file itself calls config's keys, for messages, or NULL */
     char *config_path;      /* for messages: ".../config.json", or the file itself */
     kvass_json *generation; /* the object in generation_config.json, or NULL */
     char *generation_path;

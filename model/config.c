@@ -13,6 +13,26 @@ static const kvass_json *lookup(const kvass_json *object, const char *key)
     return kvass_json_get_kind(value) == KVASS_JSON_NULL ? NULL : value;
 }
 
+/* Where text begins with a key in quotes, put what the file itself calls it. */
+static void name_key(const kvass_checkpoint *ckpt, char *text, size_t n_bytes)
+{
+    char key[64];
+    const char *end = text[0] == '"' ? strchr(text + 1, '"') : NULL;
+    if (!end || (size_t)(end - text) > sizeof key) {
+        return;
+    }
+    (void)snprintf(key, sizeof key, "%.*s", (int)(end - text - 1), text + 1);
+    const char *name = kvass_json_as_string(kvass_json_get(ckpt->key_names, key), NULL);
+    if (name) {
+        size_t n_name = strlen(name), n_more = strlen(end) + 1;
+        n_name = n_name < n_bytes - 2 ? n_name : n_bytes - 2;
+        n_more = n_more < n_bytes - 1 - n_name ? n_more : n_bytes - 1 - n_name;
+        memmove(text + 1 + n_name, end, n_more);
+        memcpy(text + 1, name, n_name);
+        text[n_bytes - 1] = '\0';
+    }
+}
+
 void kvass_config_fail(kvass_config_in *in, kvass_status status, const char *rule, const char *fmt,
                        ...)
 {
@@ -24,6 +44,7 @@ void kvass_config_fail(kvass_config_in *in, kvass_status status, const char *rul
     va_start(args, fmt);
     (void)vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
+    name_key(in->ckpt, text, sizeof text);
     in->status = kvass_fail(in->err, status, rule, "%s: %s", in->ckpt->config_path, text);
 }
 

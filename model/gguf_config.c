@@ -62,6 +62,12 @@ static kvass_status take_real(const gguf_making *m, const char *name, const kvas
     return KVASS_OK;
 }
 
+bool kvass_gguf_making_name(const gguf_making *m, const char *key, const char *name)
+{
+    kvass_json *names = m->ckpt->key_names;
+    return kvass_json_get(names, key) || kvass_json_set_string(names, key, name);
+}
+
 kvass_status kvass_gguf_making_key(const gguf_making *m, const kvass_gguf_key *k)
 {
     char name[128];
@@ -70,6 +76,9 @@ kvass_status kvass_gguf_making_key(const gguf_making *m, const kvass_gguf_key *k
     bool flag = false, set = false;
     const kvass_gguf_value *value = kvass_gguf_making_find(m, k->gguf, name, sizeof name);
     kvass_status status = KVASS_OK;
+    if (!kvass_gguf_making_name(m, k->key, name)) {
+        return kvass_gguf_making_nomem(m);
+    }
     if (!value) {
         return KVASS_OK;
     }
@@ -253,7 +262,8 @@ kvass_status kvass_gguf_make_config(kvass_checkpoint *ckpt, const kvass_gguf *gg
     gguf_making m = {.ckpt = ckpt, .g = gguf, .arch = arch, .factors = factors, .err = err};
     ckpt->config_path = strdup(ckpt->file_paths[0]);
     ckpt->config = m.config = kvass_json_new_object();
-    if (!ckpt->config_path || !m.config ||
+    ckpt->key_names = kvass_json_new_object();
+    if (!ckpt->config_path || !m.config || !ckpt->key_names ||
         !kvass_json_set_string(m.config, "model_type", arch->model_type)) {
         return kvass_gguf_making_nomem(&m);
     }

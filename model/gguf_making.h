@@ -29,6 +29,10 @@ const kvass_gguf_value *kvass_gguf_making_find(const gguf_making *m, const char 
 kvass_status kvass_gguf_making_int(const gguf_making *m, const char *name,
                                    const kvass_gguf_value *value, int64_t *out);
 
+/* Messages about config[key] are to say `name`, unless another name was given before. false: no
+ * memory. */
+bool kvass_gguf_making_name(const gguf_making *m, const char *key, const char *name);
+
 /* config[k->key] from the metadata, if it is there. */
 kvass_status kvass_gguf_making_key(const gguf_making *m, const kvass_gguf_key *k);
 

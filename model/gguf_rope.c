@@ -1,4 +1,5 @@
 /* gguf_rope.c - the rotation of queries and keys, in config.json's terms; see gguf_making.h. */
+#include <stdio.h>
 #include <string.h>
 
 #include "model/gguf_making.h"
@@ -104,7 +105,12 @@ static kvass_status fill_scaling(const gguf_making *m, const gguf_making *inner,
                               ? KVASS_OK
                               : kvass_gguf_making_nomem(m);
     for (size_t i = 0; i < sizeof scaling_keys / sizeof *scaling_keys && status == KVASS_OK; i++) {
-        status = kvass_gguf_making_key(inner, &scaling_keys[i]);
+        char name[128], key[64];
+        (void)kvass_gguf_making_find(m, scaling_keys[i].gguf, name, sizeof name);
+        (void)snprintf(key, sizeof key, "rope_scaling.%s", scaling_keys[i].key);
+        status = kvass_gguf_making_name(m, key, name)
+                     ? kvass_gguf_making_key(inner, &scaling_keys[i])
+                     : kvass_gguf_making_nomem(m);
     }
     if (status == KVASS_OK && strcmp(kind, "longrope") == 0) {
         status = fill_factors(m, inner);

@@ -128,7 +128,7 @@ static void configurations(void **state)
 #define WITH(more)    GGUF_LLAMA_KEYS more " " GGUF_LLAMA_TENSORS "D"
 #define WITHOUT(keys) FRONT keys " " GGUF_LLAMA_TENSORS "D"
     static const bad cases[] = {
-        {WITHOUT(""), "CONFIG_MISSING", "\"hidden_size\": expected an integer"},
+        {WITHOUT(""), "CONFIG_MISSING", "\"llama.embedding_length\": expected an integer"},
         {WITHOUT("llama.block_count=s:2"), "CONFIG_TYPE",
          "\"llama.block_count\": expected an integer, found the kind string"},
         {WITHOUT("llama.block_count=[u:"), "CONFIG_TYPE", "found an array of 0 x u32"},
@@ -141,12 +141,13 @@ static void configurations(void **state)
          "expected a floating-point number, found the kind u32"},
         {WITHOUT("llama.attention.layer_norm_rms_epsilon=f:nan"), "CONFIG_RANGE", "found nan"},
         {WITH("llama.rope.freq_base=f:inf"), "CONFIG_RANGE", "finite number, found inf"},
-        {WITH("llama.rope.freq_base=f:0.5"), "CONFIG_RANGE", "rope_theta"},
+        {WITH("llama.rope.freq_base=f:0.5"), "CONFIG_RANGE", "\"llama.rope.freq_base\""},
         {WITH("llama.rope.dimension_count=f:4"), "CONFIG_TYPE", "rope.dimension_count"},
         {WITH("llama.rope.dimension_count=u:3"), "CONFIG_DIVIDE", "found 3 of a head"},
         {WITH("llama.rope.scaling.type=u:1"), "CONFIG_TYPE", "expected a string"},
         {WITH("llama.rope.scaling.type=s:magic"), "ROPE_SCALING", "found \"magic\""},
-        {WITH("llama.rope.scaling.type=s:linear"), "CONFIG_MISSING", "rope_scaling.factor"},
+        {WITH("llama.rope.scaling.type=s:linear"), "CONFIG_MISSING",
+         "\"llama.rope.scaling.factor\""},
         {WITH("llama.attention.key_length=u:6"), "TENSOR_SHAPE", "q_proj"},
         {WITH("split.count=u:600"), "GGUF_SPLIT", "\"split.count\" 600"},
         {WITH("split.count=u:2 split.no=u:2"), "GGUF_SPLIT", "\"split.no\" 2"},

@@ -91,13 +91,22 @@ def greedy(llama, ids, n):
     return out
 
 
-def compare_step(args, source, exact, ids, pair, llama, tmp):
+def step_logits(llama, ids, more):
+    """llama.cpp's, a prompt at once and then token by token, as greedy() has them."""
+    llama.reset()
+    llama.eval(ids)
+    for token in more:
+        llama.eval([token])
+    return np.array(llama.scores[llama.n_tokens - 1])
+
+
+def compare_step(args, source, exact, ids, more, pair, llama, tmp):
     """A step at which the two part: the margins of our token over llama.cpp's in our logits, in
     theirs, and in those of the same weights as f32 (each in standard deviations of our logits), and
     how far the engines' logits are from each other and from those: root mean square, largest."""
-    ours = kvass_logits(args, source, ids, tmp)[-1].astype(np.float64)
-    theirs = llama_logits(llama, ids)[-1].astype(np.float64)
-    plain = kvass_logits(args, exact, ids, tmp)[-1].astype(np.float64)
+    ours = kvass_logits(args, source, ids + more, tmp, "--path", "decode")[-1].astype(np.float64)
+    theirs = step_logits(llama, ids, more).astype(np.float64)
+    plain = kvass_logits(args, exact, ids + more, tmp)[-1].astype(np.float64)
     unit = ours.std()
     margins = [(row[pair[0]] - row[pair[1]]) / unit for row in (ours, theirs, plain)]
     far = [(np.sqrt(np.mean((a - b) ** 2)) / unit, np.abs(a - b).max() / unit)
@@ -117,8 +126,8 @@ def compare_greedy(args, source, exact, prompt, words, llama, tmp):
     at = next((i for i in range(n) if theirs[i] != mine[i]), None)
     if at is None:
         return True, f"{prompt[:32]:32}  equal, {n} tokens"
-    margins, far, near = compare_step(args, source, exact, ids + mine[:at], (mine[at], theirs[at]),
-                                      llama, tmp)
+    margins, far, near = compare_step(args, source, exact, ids, mine[:at],
+                                      (mine[at], theirs[at]), llama, tmp)
     figures = "  ".join(f"{m:+.4f}" for m in margins)
     distances = "  ".join(f"{rms:.4f} {largest:.4f}" for rms, largest in far)
     return near, (f"{prompt[:32]:32}  {'near-tie' if near else 'DIFFERENT'} at {at:2}  {figures}  "
