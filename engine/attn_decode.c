@@ -106,6 +106,14 @@ static void spans_of(decode_item *item, int32_t s, int32_t *begin, int32_t *end)
     }
 }
 
+/* whether anything that is read lies in segment s, or may; segments of an item come in order */
+static bool has_rows(decode_item *item, int32_t s)
+{
+    int32_t begin, end;
+    spans_of(item, s, &begin, &end);
+    return begin < end || item->exact_from < (s + 1) * KVASS_SEGMENT_ROWS;
+}
+
 /* the weights of segment s, told to who watches; they lie in `scores` as they were read */
 static void tell_segment(const kvass_context *ctx, const kvass_block *block,
                          const decode_item *item, int32_t s, const float *scores, segment_result r)
@@ -130,6 +138,22 @@ static void tell_segment(const kvass_context *ctx, const kvass_block *block,
     }
 }
 
+/* Ask for the beginning of keys or values of span i if it is a page that was chosen: by itself the
+ * processor would not know where to go on. */
+static void fetch_span(const kvass_context *ctx, const kvass_block *block, const decode_item *item,
+                       int32_t i, bool keys)
+{
+    const kv_pool *pool = &ctx->pool;
+    if (i >= item->n_spans || item->spans[i].n_rows > KV_PAGE_ROWS || item->spans[i].row < 0) {
+        return;
+    }
+    size_t page_bytes = keys ? pool->key_page_bytes : pool->value_page_bytes;
+    const unsigned char *range = keys ? kv_pool_key_range(pool, block->owner, item->kv_head)
+                                      : kv_pool_value_range(pool, block->owner, item->kv_head);
+    ctx->kernels.fetch(range + (size_t)(item->spans[i].row / KV_PAGE_ROWS) * page_bytes,
+                       page_bytes < KVASS_AHEAD ? page_bytes : KVASS_AHEAD);
+}
+
 static void attend_segment(const kvass_context *ctx, const kvass_block *block, decode_item *item,
                            int32_t s, float *scores, segment_result r)
 {
@@ -144,6 +168,7 @@ static void attend_segment(const kvass_context *ctx, const kvass_block *block, d
             const float *q = part.pos < item->view.n_pinned ? item->q_pinned : item->q;
             kv_rows rows =
                 kv_pool_rows(&ctx->pool, block->owner, item->kv_head, part, item->reader);
+            fetch_span(ctx, block, item, i + 1, true);
             store->key.dot(k, rows.keys, rows.span, q, n_group, head_dim,
                            block->layer->spec.attn_scale, scores + n, KVASS_SEGMENT_ROWS);
             n += part.n_rows;
@@ -161,6 +186,7 @@ static void attend_segment(const kvass_context *ctx, const kvass_block *block, d
         memset(r.sum, 0, (size_t)n_group * sizeof(float));
         return;
     }
+    fetch_span(ctx, block, item, begin, false);
     for (int32_t g = 0; g < n_group; g++) {
         float *row = scores + (size_t)g * KVASS_SEGMENT_ROWS;
         if (block->layer->spec.attn_cap > 0.0f) {
@@ -179,6 +205,7 @@ static void attend_segment(const kvass_context *ctx, const kvass_block *block, d
         if (clip(item->spans[i], s, &part)) {
             kv_rows rows =
                 kv_pool_rows(&ctx->pool, block->owner, item->kv_head, part, item->reader);
+            fetch_span(ctx, block, item, i + 1 < end ? i + 1 : item->n_spans, false);
             store->value.acc(k, rows.values, rows.span, scores + n, KVASS_SEGMENT_ROWS, n_group,
                              head_dim, r.out);
             n += part.n_rows;
@@ -281,10 +308,12 @@ static void attend_item(kvass_context *ctx, int32_t member, const kvass_block *b
     segment_result all = {scratch->max, scratch->sum, scratch->out};
     segment_result one = {scratch->max + ctx->n_group, scratch->sum + ctx->n_group, scratch->part};
     memset(all.sum, 0, (size_t)ctx->n_group * sizeof(float));
-    for (int32_t i = 0; i < kvass_attn_n_segments(item.view); i++) {
+    for (int32_t i = 0, n = kvass_attn_n_segments(item.view); i < n; i++) {
         int32_t s = kvass_attn_segment(item.view, i);
-        attend_segment(ctx, block, &item, s, scratch->scores, one);
-        merge_segment(ctx, all, one);
+        if (has_rows(&item, s)) {
+            attend_segment(ctx, block, &item, s, scratch->scores, one);
+            merge_segment(ctx, all, one);
+        }
     }
     finish(ctx, scratch, block, &item, all);
 }

@@ -50,10 +50,14 @@ static kv_pick_scratch carve_pick(const kvass_context *ctx, kvass_arena *arena)
 {
     int32_t head_dim = ctx->model->config.head_dim, n_group = ctx->n_group;
     size_t n_pages = (size_t)kv_max_spans(&ctx->pool);
+    size_t n_blocks = (size_t)n_group * (size_t)kvass_kv_blocks(head_dim);
     return (kv_pick_scratch){
         .tile = take_floats(arena, KV_PAGE_ROWS, head_dim),
         .halves = take_floats(arena, n_group, 2 * head_dim),
-        .bounds = take_floats(arena, 2, head_dim),
+        .probe = {.w = kvass_arena_take(arena, n_blocks, KVASS_KV_BLOCK * sizeof(int16_t)),
+                  .d = kvass_arena_take(arena, n_blocks, sizeof(float)),
+                  .lost = kvass_arena_take(arena, n_blocks, sizeof(float))},
+        .bounds = kvass_arena_take(arena, 1, kv_index_page_bytes(&ctx->pool.dims)),
         .each = take_floats(arena, n_group, KV_INDEX_EACH),
         .scores = kvass_arena_take(arena, n_pages, sizeof(float)),
         .best = kvass_arena_take(arena, n_pages, sizeof(int32_t)),

@@ -295,7 +295,7 @@ static kvass_status plan_pool(kvass_context *ctx, const kvass_context_options *o
                       .n_ctx = c->n_meta + o->n_ctx,
                       .n_batch = o->n_batch,
                       .has_tail = kv_store_get(o->store)->has_tail,
-                      .f16_keys = kv_store_get(o->store)->f16_keys,
+                      .exact_bounds = kv_store_get(o->store)->exact_bounds,
                       .indexed = o->select == KVASS_SELECT_TOPK,
                       .n_readers = o->offload_path ? o->n_threads : 0,
                       .n_recent = o->n_recent};

@@ -82,7 +82,7 @@ typedef struct kv_codec {
 
 typedef struct kv_store_ops {
     const char *name;
-    bool f16_keys; /* what key.load gives are f16 numbers */
+    bool exact_bounds; /* bounds of keys are kept in f32, not in 8 bits */
     bool has_tail; /* pages are sealed, and a sequence keeps its newest rows exact beside them */
     kv_codec key, value;
 } kv_store_ops;
@@ -100,13 +100,14 @@ typedef struct kv_query {
 
 /* One thread's buffers for picking. */
 typedef struct kv_pick_scratch {
-    float *tile;   /* [32, head_dim]: a page's keys in f32 */
-    float *halves; /* [n_q, 2, head_dim]: a query's negative and positive parts */
-    void *bounds;  /* [2, head_dim] of a page that is not in the index, as f16 or f32 */
-    float *each;   /* [n_q, 64]: scores of some pages for each query head */
-    float *scores; /* [kv_max_spans]: of the pages there are to choose from */
-    int32_t *best; /* [kv_max_spans]: the pages that lead, as a heap */
-    float *any;    /* [kv_max_spans]: the best score of any KV head, for kvass_seq_search */
+    float *tile;       /* [32, head_dim]: a page's keys in f32 */
+    float *halves;     /* [n_q, 2, head_dim]: a query's negative and positive parts */
+    kvass_probe probe; /* of n_q queries, where bounds are rounded */
+    void *bounds;      /* of a page that is not in the index */
+    float *each;       /* [n_q, 64]: scores of some pages for each query head */
+    float *scores;     /* [kv_max_spans]: of the pages there are to choose from */
+    int32_t *best;     /* [kv_max_spans]: those that lead */
+    float *any;        /* [kv_max_spans]: the best score of any KV head, for kvass_seq_search */
     struct kv_reader *reader; /* NULL where all pages are in memory */
 } kv_pick_scratch;
 
@@ -125,10 +126,10 @@ extern const kv_retain_ops kv_retain_full, kv_retain_window;
 extern const kv_store_ops kv_store_f32, kv_store_f16, kv_store_q8, kv_store_q4;
 extern const kv_select_ops kv_select_all, kv_select_topk;
 
-/* best[n_best] = the indices of the n_best highest of scores[n], n_best <= n, none of which is NaN;
- * the lower index among equals. As a heap: best[0] is the last in rank. */
+/* best[n_best] = the indices of the n_best highest of scores[n], n_best <= n, none of which is NaN,
+ * in order; the lower index among equals. best has room for n. */
 void kv_select_best(const float *scores, int32_t n, int32_t n_best, int32_t *best);
-/* Put them in order of rank. */
+/* Put them in order of rank: the higher score, then the lower index. */
 void kv_select_sort(const float *scores, int32_t n_best, int32_t *best);
 
 /* The retain functions that a layer's policy asks for. */
@@ -145,7 +146,7 @@ typedef struct kv_dims {
     int32_t n_ctx;     /* positions one sequence can hold */
     int32_t n_batch;   /* rows that one forward appends at most */
     bool has_tail;     /* of the store */
-    bool f16_keys;     /* of the store */
+    bool exact_bounds; /* of the store */
     bool indexed;      /* bounds of every full page's keys are kept from the start */
     int32_t n_readers; /* threads that read pages from a file; 0 = all pages stay in memory */
     int32_t n_recent;  /* newest positions of a sequence that do not go to the file */
@@ -167,7 +168,7 @@ typedef struct kv_owner {
     bool *touched;              /* touched[n_pages]: ever handed out */
     unsigned char *base;        /* K ranges of all heads, then V ranges */
     unsigned char *index_state; /* index_state[n_pages]: KV_INDEX_* */
-    unsigned char *index;       /* [n_kv_heads, n_pages, 2, head_dim] as f16 or f32, or NULL */
+    unsigned char *index;       /* [n_kv_heads]: bounds of n_pages pages, or NULL */
     /* where pages may lie in the file: their places in memory, n_pages - n_away of them */
     int32_t *frame_of; /* frame_of[n_pages]: -1 = in the file; NULL = no page leaves its place */
     int32_t n_free_frames;
@@ -287,8 +288,9 @@ bool kv_cold_write_head(kv_pool *pool, int32_t owner, int32_t kv_head, int32_t p
 /* ---- index: bounds of keys ------------------------------------------------------------------- */
 
 /* A page's bounds are, for each KV head, the least and the greatest value of each channel of its
- * keys as they are stored: [2, head_dim]. Only full pages have any; the newest page of a sequence
- * is always read. They belong to the page of the pool, so that who shares it shares them. */
+ * keys as they are stored: [2, head_dim], in 8 bits (rounded outwards) or f32. Only full pages have
+ * any; the newest page of a sequence is always read. They belong to the page of the pool, so that
+ * who shares it shares them. */
 enum { KV_INDEX_VALID = 1, KV_INDEX_TOUCHED = 2 };
 enum { KV_INDEX_EACH = 64 }; /* pages scored at a time */
 
@@ -338,6 +340,9 @@ typedef struct kv_exact {
 
 /* Where the table of an owner layer keeps logical page i (positions 32i ..), one that it holds. */
 int32_t *kv_seq_entry(const kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t i);
+/* How many of n > 0 logical pages from i on are numbered one after another. */
+int32_t kv_seq_together(const kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t i,
+                        int32_t n);
 
 /* Let the sequence's pages go to the file. */
 void kv_seq_join(kv_pool *pool, kv_seq *seq);

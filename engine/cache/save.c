@@ -195,8 +195,10 @@ kvass_status kv_seq_load(kv_pool *pool, kv_seq *seq, int32_t n_shared, int32_t n
         if (held.first > kv_pages_for(pool->owners[owner].policy.n_pinned)) {
             seq->first[owner] = held.first;
         }
-        /* the newest ones first: they get the places in memory, where those are few */
-        for (int32_t i = held.end - 1; i >= n_shared; i--) {
+        /* in order, side by side; but the newest first where places in memory are few */
+        bool few = pool->owners[owner].frame_of != NULL;
+        for (int32_t n = n_shared; n < held.end; n++) {
+            int32_t i = few ? held.end - 1 - (n - n_shared) : n;
             if (i < held.n_pinned_end || i >= held.first) {
                 *kv_seq_entry(pool, seq, owner, i) = kv_pool_take(pool, owner);
             }

@@ -3,7 +3,66 @@
  * pages it may see those with the highest bound (index.c) for any of the KV head's query heads, the
  * earlier page among equals. With room for all of them nothing is scored, and it is `all`.
  */
+#include "engine/base/half.h"
 #include "engine/cache/kv.h"
+
+/* a number that orders as the score does, of which no two bits differ for equal scores */
+static int32_t key_of(float score)
+{
+    uint32_t bits = kvass_f32_bits(score + 0.0f); /* one zero */
+    return (int32_t)(bits >> 31 ? bits ^ 0x7fffffffu : bits);
+}
+
+static int32_t count_from(const int32_t *keys, int32_t n, int32_t least)
+{
+    int32_t n_found = 0;
+    for (int32_t i = 0; i < n; i++) {
+        n_found += keys[i] >= least;
+    }
+    return n_found;
+}
+
+/* A key that n_best of the n have or exceed; or, where there is none because of equal ones, the
+ * highest that more do. Found by halving: each step counts, which has no branch to be mistaken
+ * about. */
+static int32_t find_least(const int32_t *keys, int32_t n, int32_t n_best)
+{
+    int32_t lo = INT32_MAX, hi = INT32_MIN;
+    for (int32_t i = 0; i < n; i++) {
+        lo = keys[i] < lo ? keys[i] : lo;
+        hi = keys[i] > hi ? keys[i] : hi;
+    }
+    /* n_best keys or more are at least lo, fewer are above hi */
+    for (int32_t n_found = n; n_found != n_best && lo < hi;) {
+        int32_t middle = (int32_t)(hi - ((int64_t)hi - lo) / 2);
+        int32_t n_here = count_from(keys, n, middle);
+        if (n_here >= n_best) {
+            lo = middle;
+            n_found = n_here;
+        } else {
+            hi = middle - 1;
+        }
+    }
+    return lo;
+}
+
+void kv_select_best(const float *scores, int32_t n, int32_t n_best, int32_t *best)
+{
+    int32_t *keys = best, n_out = 0;
+    if (n_best == 0) {
+        return;
+    }
+    for (int32_t i = 0; i < n; i++) {
+        keys[i] = key_of(scores[i]);
+    }
+    int32_t least = find_least(keys, n, n_best);
+    int32_t n_equal = n_best - (least < INT32_MAX ? count_from(keys, n, least + 1) : 0);
+    for (int32_t i = 0; i < n; i++) {
+        if (keys[i] > least || (keys[i] == least && n_equal-- > 0)) {
+            best[n_out++] = i; /* where no key is needed any more */
+        }
+    }
+}
 
 /* Whether candidate a ranks before b: the higher score, then the earlier page. */
 static bool before(const float *scores, int32_t a, int32_t b)
@@ -27,24 +86,11 @@ static void sift(const float *scores, int32_t *best, int32_t n, int32_t at)
     best[at] = moved;
 }
 
-void kv_select_best(const float *scores, int32_t n, int32_t n_best, int32_t *best)
+void kv_select_sort(const float *scores, int32_t n_best, int32_t *best)
 {
-    for (int32_t i = 0; i < n_best; i++) {
-        best[i] = i;
-    }
     for (int32_t i = n_best / 2 - 1; i >= 0; i--) {
         sift(scores, best, n_best, i);
     }
-    for (int32_t i = n_best; n_best > 0 && i < n; i++) {
-        if (scores[i] > scores[best[0]]) { /* an equal one stands behind it */
-            best[0] = i;
-            sift(scores, best, n_best, 0);
-        }
-    }
-}
-
-void kv_select_sort(const float *scores, int32_t n_best, int32_t *best)
-{
     for (int32_t left = n_best - 1; left > 0; left--) {
         int32_t last = best[0];
         best[0] = best[left];
@@ -75,13 +121,10 @@ static int32_t pick(const kv_pool *pool, const kv_seq *seq, int32_t owner, const
     if (n_choose > 0) {
         kv_index_score(pool, seq, owner, query, begin, newest, scratch);
         kv_select_best(scratch->scores, n_candidates, n_choose, scratch->best);
-        int32_t last = scratch->best[0];
-        for (int32_t i = 0; i < n_candidates; i++) {
-            if (i == last || before(scratch->scores, i, last)) {
-                int32_t lo = max_of((begin + i) * KV_PAGE_ROWS, view.lo);
-                int32_t hi = (begin + i + 1) * KV_PAGE_ROWS;
-                n = kv_seq_add_spans(pool, seq, owner, lo, hi, out, n);
-            }
+        for (int32_t i = 0; i < n_choose; i++) {
+            int32_t page = begin + scratch->best[i];
+            n = kv_seq_add_spans(pool, seq, owner, max_of(page * KV_PAGE_ROWS, view.lo),
+                                 (page + 1) * KV_PAGE_ROWS, out, n);
         }
     }
     return kv_seq_add_spans(pool, seq, owner, max_of(newest * KV_PAGE_ROWS, view.lo), view.hi, out,

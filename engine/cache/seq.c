@@ -30,6 +30,17 @@ int32_t *kv_seq_entry(const kv_pool *pool, const kv_seq *seq, int32_t owner, int
     return entry(pool, seq, owner, i);
 }
 
+int32_t kv_seq_together(const kv_pool *pool, const kv_seq *seq, int32_t owner, int32_t i, int32_t n)
+{
+    const int32_t *table = seq->pages[owner], *at = entry(pool, seq, owner, i);
+    int32_t left = pool->owners[owner].n_entries - (int32_t)(at - table), together = 1;
+    n = n < left ? n : left; /* behind the last entry it goes on elsewhere */
+    while (together < n && at[together] == at[0] + together) {
+        together++;
+    }
+    return together;
+}
+
 void kv_seq_join(kv_pool *pool, kv_seq *seq)
 {
     seq->next = pool->seqs;

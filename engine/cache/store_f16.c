@@ -40,4 +40,4 @@ static void load(const kvass_kernels *k, const void *range, kv_span span, int32_
     {                                                                                              \
         .page_bytes = page_bytes, .put = put, .dot = dot, .acc = acc, .load = load                 \
     }
-const kv_store_ops kv_store_f16 = {.name = "f16", .f16_keys = true, .key = CODEC, .value = CODEC};
+const kv_store_ops kv_store_f16 = {.name = "f16", .key = CODEC, .value = CODEC};

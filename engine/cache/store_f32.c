@@ -45,4 +45,5 @@ static void load(const kvass_kernels *k, const void *range, kv_span span, int32_
     {                                                                                              \
         .page_bytes = page_bytes, .put = put, .dot = dot, .acc = acc, .load = load                 \
     }
-const kv_store_ops kv_store_f32 = {.name = "f32", .key = CODEC, .value = CODEC};
+const kv_store_ops kv_store_f32 = {
+    .name = "f32", .exact_bounds = true, .key = CODEC, .value = CODEC};

@@ -8,9 +8,10 @@
  */
 #include "engine/kernels/avx2.h"
 
-#define AHEAD 2048
-#define ACC_ROWS                                                                                   \
-    64 /* rows that kv_acc goes over again for each part of the head: they stay in L1 */
+enum {
+    ACC_ROWS = 64, /* rows that kv_acc goes over again for each part of the head: they stay in L1 */
+    FEW_ROWS = 32  /* a page of the cache */
+};
 
 FORCE_INLINE const void *row_at(kvass_dtype dtype, const void *rows, int32_t head_dim, int32_t j)
 {
@@ -83,10 +84,13 @@ FORCE_INLINE void dot_rows(kvass_dtype dtype, const float *q, int32_t n_q, int32
                            float *scores, int32_t ld_scores)
 {
     const size_t tile_bytes = bytes_of(dtype, step * head_dim);
+    /* many rows are likely part of more; what lies behind few is another's */
+    int32_t fetch_end =
+        n_rows > FEW_ROWS ? n_rows : n_rows - KVASS_AHEAD / (int32_t)bytes_of(dtype, head_dim);
     int32_t j = 0;
     for (; j + step <= n_rows; j += step) {
-        for (size_t i = 0; i < tile_bytes; i += LINE) {
-            fetch(row_at(dtype, rows, head_dim, j), AHEAD + i);
+        for (size_t i = 0; i < tile_bytes && j < fetch_end; i += LINE) {
+            fetch(row_at(dtype, rows, head_dim, j), KVASS_AHEAD + i);
         }
         dot_tile(dtype, q, n_q, head_dim, row_at(dtype, rows, head_dim, j), step, scale, scores + j,
                  ld_scores);
@@ -237,8 +241,16 @@ static void kv_acc_f16(const float *w, int32_t ld_w, int32_t n_q, int32_t head_d
     kv_acc(KVASS_DTYPE_F16, w, ld_w, n_q, head_dim, rows, n_rows, out);
 }
 
+static void fetch_bytes(const void *p, size_t n)
+{
+    for (size_t i = 0; i < n; i += LINE) {
+        fetch(p, i);
+    }
+}
+
 void kvass_avx2_fill_cache(kvass_kernels *k)
 {
+    k->fetch = fetch_bytes;
     k->kv_dot_f32 = kv_dot_f32;
     k->kv_dot_f16 = kv_dot_f16;
     k->kv_acc_f32 = kv_acc_f32;

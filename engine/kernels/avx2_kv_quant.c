@@ -3,6 +3,9 @@
  * The recipes that define the bits, whatever the blocking around them:
  *  - kv_dot_q8: in each block of 32 element d goes by fused multiply-add to partial sum d % 8; the
  *    block's sums times its scale are added, fused, to the row's; scale * reduce(sums).
+ *  - kv_bound: of a block's products the integer sums of lane i, of elements 2i, 2i+1, 2i+16 and
+ *    2i+17, go, fused, to d * sum + lost / 8, and times the block's scale to partial sum i; reduced
+ *    at the end.
  *  - kv_dot_q4: minima and steps are folded into the query once per call: base = q . minima,
  *    qs = q * steps; a row's element d goes, fused, to partial sum d % 8 with qs[d];
  *    scale * (base + reduce(sums)), 256 channels at a time.
@@ -12,7 +15,7 @@
  */
 #include "engine/kernels/avx2.h"
 
-enum { N_VEC = KVASS_KV_BLOCK / VEC, FOLD = 256 };
+enum { N_VEC = KVASS_KV_BLOCK / VEC, FOLD = 256, BOUNDS_AHEAD = 4096 };
 
 FORCE_INLINE __m256 bytes_to_floats(__m128i bytes, bool is_signed)
 {
@@ -130,6 +133,64 @@ static void kv_dot_q8(const float *q, int32_t n_q, int32_t head_dim, const int8_
             dot_rows_q8(x, 1, head_dim, values, scales, n_rows, scale, s, ld_scores);
         }
         g += n;
+    }
+}
+
+/* scores[n_rows] of one probe; n_rows is a constant, 4 or 1 */
+FORCE_INLINE void bound_rows(kvass_probe probe, int32_t n_blocks, const int8_t *bounds,
+                             const float *scales, int32_t n_rows, float *scores)
+{
+    __m256 sums[4];
+#pragma GCC unroll 4
+    for (int32_t j = 0; j < 4; j++) {
+        sums[j] = _mm256_setzero_ps();
+    }
+    for (int32_t b = 0; b < n_blocks; b++) {
+        const int16_t *w = probe.w + b * KVASS_KV_BLOCK;
+        __m256i w0 = _mm256_loadu_si256((const __m256i *)w);
+        __m256i w1 = _mm256_loadu_si256((const __m256i *)(w + 16));
+        /* bytes with the signs of w, in order */
+        __m256i sign = _mm256_permute4x64_epi64(_mm256_packs_epi16(w0, w1), 0xd8);
+        __m256 d = _mm256_set1_ps(probe.d[b]), lost = _mm256_set1_ps(probe.lost[b] / VEC);
+#pragma GCC unroll 4
+        for (int32_t j = 0; j < n_rows; j++) {
+            const __m256i *low =
+                (const __m256i *)(bounds + (size_t)(j * n_blocks + b) * 2 * KVASS_KV_BLOCK);
+            fetch((const uint8_t *)low, BOUNDS_AHEAD);
+            __m256i v =
+                _mm256_blendv_epi8(_mm256_loadu_si256(low + 1), _mm256_loadu_si256(low), sign);
+            __m256i v0 = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(v));
+            __m256i v1 = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(v, 1));
+            __m256i sum = _mm256_add_epi32(_mm256_madd_epi16(v0, w0), _mm256_madd_epi16(v1, w1));
+            __m256 score = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), d, lost);
+            sums[j] = _mm256_fmadd_ps(score, _mm256_set1_ps(scales[j * n_blocks + b]), sums[j]);
+        }
+    }
+    __m128 four = reduce4(sums[0], sums[1], sums[2], sums[3]);
+    if (n_rows == 4) {
+        _mm_storeu_ps(scores, four);
+    } else {
+        _mm_store_ss(scores, four);
+    }
+}
+
+static void kv_bound(const kvass_probe *probe, int32_t n_q, int32_t n_blocks, const int8_t *bounds,
+                     const float *scales, int32_t n_rows, float *scores, int32_t ld_scores)
+{
+    for (int32_t j = 0; j < n_rows;) {
+        int32_t n = n_rows - j >= 4 ? 4 : 1, at = j * n_blocks;
+        const int8_t *rows = bounds + (size_t)at * 2 * KVASS_KV_BLOCK;
+        for (int32_t g = 0; g < n_q; g++) {
+            float *s = scores + (size_t)g * (size_t)ld_scores + j;
+            kvass_probe one = {probe->w + (size_t)(g * n_blocks) * KVASS_KV_BLOCK,
+                               probe->d + g * n_blocks, probe->lost + g * n_blocks};
+            if (n == 4) {
+                bound_rows(one, n_blocks, rows, scales + at, 4, s);
+            } else {
+                bound_rows(one, n_blocks, rows, scales + at, 1, s);
+            }
+        }
+        j += n;
     }
 }
 
@@ -321,4 +382,5 @@ void kvass_avx2_fill_kv_quant(kvass_kernels *k)
     k->kv_acc_q8 = kv_acc_q8;
     k->kv_dot_q4 = kv_dot_q4;
     k->kv_acc_q4 = kv_acc_q4;
+    k->kv_bound = kv_bound;
 }

@@ -27,6 +27,10 @@ static inline int32_t kvass_kv_blocks(int32_t head_dim)
     return (head_dim + KVASS_KV_BLOCK - 1) / KVASS_KV_BLOCK;
 }
 
+/* Bytes by which kernels that read cache rows fetch ahead. What comes first is for the caller to
+ * fetch. */
+enum { KVASS_AHEAD = 2048 };
+
 /* bytes of a row of 4-bit values */
 static inline int32_t kvass_kv_nibble_bytes(int32_t head_dim)
 {
@@ -39,6 +43,15 @@ typedef struct kvass_acts {
     float *d;     /* [m, n/32] */
     int32_t *sum; /* [m, n/16]: of the integers of each half of a block */
 } kvass_acts;
+
+/* Queries rounded to 16 bits, in blocks of 32 channels with zeros behind the last:
+ * q[g, b, c] is about d[g, b] * w[g, b, c], |w| <= 32767. */
+typedef struct kvass_probe {
+    int16_t *w;  /* [n_q, n_blocks, 32] */
+    float *d;    /* [n_q, n_blocks] */
+    float *lost; /* [n_q, n_blocks]: the most by which that lowers a product with 32 numbers of at
+                    most 127 */
+} kvass_probe;
 
 typedef struct kvass_kernels {
     const char *name; /* of the best instruction set in it: "scalar", "avx2", "avx512" */
@@ -113,6 +126,9 @@ typedef struct kvass_kernels {
     void (*mul)(float *y, const float *x, int32_t n);
     void (*scale)(float *y, float s, int32_t n);
 
+    /* Asks for the n bytes at p, which are read soon; they need not be there. Changes no result. */
+    void (*fetch)(const void *p, size_t n);
+
     /* Cache rows, stored as f32 or f16, row j at rows + j*head_dim. n_q query heads read the same
      * rows.
      * kv_dot: scores[g*ld_scores + j] = scale * sum_d q[g*head_dim + d] * rows[j, d]
@@ -145,6 +161,14 @@ typedef struct kvass_kernels {
     void (*kv_acc_q4)(const float *w, int32_t ld_w, int32_t n_q, int32_t head_dim,
                       const uint8_t *nibbles, const uint16_t *minima, const uint16_t *steps,
                       int32_t n_rows, float *out);
+
+    /* How high any key of a group can score, of n_rows groups. Row j has for each block of 32
+     * channels the lowest and the highest value of each: bounds[n_rows, n_blocks, 2, 32], in units
+     * of scales[n_rows, n_blocks]. For each of n_q probes
+     *   scores[g*ld_scores + j] = sum_b scales[j, b] * (d[g, b] * S + lost[g, b])
+     *   S = sum_c w[g, b, c] * bounds[j, b, w[g, b, c] < 0 ? 0 : 1, c]      an exact integer */
+    void (*kv_bound)(const kvass_probe *probe, int32_t n_q, int32_t n_blocks, const int8_t *bounds,
+                     const float *scales, int32_t n_rows, float *scores, int32_t ld_scores);
 
     /* c[m, n] = alpha * a[m, k] . b[n, k]^T + beta * c; row strides lda, ldb, ldc. beta 0 ignores
      * c.

@@ -353,6 +353,11 @@ static void kv_acc_f16(const float *w, int32_t ld_w, int32_t n_q, int32_t head_d
     kv_acc(widen_f16, sizeof *rows, w, ld_w, n_q, head_dim, rows, n_rows, out);
 }
 
+static void fetch(const void *p, size_t n)
+{
+    (void)p, (void)n;
+}
+
 static const kvass_kernels table = {
     .name = "scalar",
     .matmul =
@@ -385,6 +390,7 @@ static const kvass_kernels table = {
     .add = add,
     .mul = mul,
     .scale = scale_by,
+    .fetch = fetch,
     .kv_dot_f32 = kv_dot_f32,
     .kv_acc_f32 = kv_acc_f32,
     .kv_dot_f16 = kv_dot_f16,

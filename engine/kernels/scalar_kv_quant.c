@@ -87,10 +87,32 @@ static void kv_acc_q4(const float *w, int32_t ld_w, int32_t n_q, int32_t head_di
     }
 }
 
+static void kv_bound(const kvass_probe *probe, int32_t n_q, int32_t n_blocks, const int8_t *bounds,
+                     const float *scales, int32_t n_rows, float *scores, int32_t ld_scores)
+{
+    for (int32_t j = 0; j < n_rows; j++) {
+        for (int32_t g = 0; g < n_q; g++) {
+            float score = 0.0f;
+            for (int32_t b = 0; b < n_blocks; b++) {
+                const int16_t *w = probe->w + (size_t)(g * n_blocks + b) * KVASS_KV_BLOCK;
+                const int8_t *low = bounds + (size_t)(j * n_blocks + b) * 2 * KVASS_KV_BLOCK;
+                int32_t sum = 0;
+                for (int32_t c = 0; c < KVASS_KV_BLOCK; c++) {
+                    sum += w[c] * (w[c] < 0 ? low[c] : low[KVASS_KV_BLOCK + c]);
+                }
+                score += scales[j * n_blocks + b] *
+                         (probe->d[g * n_blocks + b] * (float)sum + probe->lost[g * n_blocks + b]);
+            }
+            scores[(size_t)g * (size_t)ld_scores + (size_t)j] = score;
+        }
+    }
+}
+
 void kvass_scalar_fill_kv_quant(kvass_kernels *k)
 {
     k->kv_dot_q8 = kv_dot_q8;
     k->kv_acc_q8 = kv_acc_q8;
     k->kv_dot_q4 = kv_dot_q4;
     k->kv_acc_q4 = kv_acc_q4;
+    k->kv_bound = kv_bound;
 }

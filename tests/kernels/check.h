@@ -97,7 +97,7 @@ check_fn check_rope, check_widen, check_narrow_f16, check_exp_accuracy;
 check_fn check_matmul_f32, check_matmul_f16, check_matmul_bf16, check_matmul_q8_f32;
 check_fn check_quantize, check_matmul_int;
 check_fn check_kv_dot_q8, check_kv_acc_q8, check_kv_dot_q4, check_kv_acc_q4;
-check_fn check_kv_dot, check_kv_acc, check_gemm_nt, check_gemm_nn;
+check_fn check_kv_dot, check_kv_acc, check_kv_bound, check_gemm_nt, check_gemm_nn;
 
 /* Values of stored elements by arithmetic in double alone. */
 double check_f16_value(uint16_t h);

@@ -60,6 +60,7 @@ static const entry entries[] = {
     {"kv_acc_q8", check_kv_acc_q8},
     {"kv_dot_q4", check_kv_dot_q4},
     {"kv_acc_q4", check_kv_acc_q4},
+    {"kv_bound", check_kv_bound},
     {"gemm_nt", check_gemm_nt},
     {"gemm_nn", check_gemm_nn},
 };

@@ -204,7 +204,8 @@ static void counts_and_refusals(void **state)
     parity_check(kvass_seq_open(&seq, ctx, &err), &err);
     parity_check(kvass_prefill(seq, text.ids, 130, &err), &err);
     kvass_context_get_usage(ctx, &before);
-    size_t index = (size_t)(2 * info.head_dim * info.n_kv_heads) * sizeof(uint16_t);
+    /* 8 bits for each of two bounds, and a scale, in blocks of 32 channels */
+    size_t index = (size_t)((info.head_dim + 31) / 32 * info.n_kv_heads) * (2 * 32 + 4);
     int32_t n_pages = (text.n_tokens + 31) / 32;
     assert_int_equal(before.index_bytes, index * (size_t)(n_pages * info.n_layers));
     size_t page = (size_t)(32 * 2 * 2 * info.head_dim * info.n_kv_heads);
