@@ -187,6 +187,20 @@ def streamed(found, threads):
     return rates[0] * 1e9 if rates else MISSING
 
 
+def summarize(results):
+    """kvass beside the best of its peers, a line for each work: README's table"""
+    print("\n| work | kvass tok/s | best peer | its tok/s | kvass / it | of the streaming read |")
+    print("|---|--:|---|--:|--:|--:|")
+    for ours in (r for r in results if r["program"] == "kvass"):
+        peers = [r for r in results if r["work"] == ours["work"] and r is not ours
+                 and r["median"] == r["median"]]
+        best = max(peers, key=lambda r: r["median"], default=None)
+        share = f"{ours['of_streaming_read'] * 100:.0f} %" if ours["of_streaming_read"] else ""
+        theirs = f"{best['program']} | {best['median']:.1f} | {best['kvass_per_it']:.2f}" if best \
+            else "none | |"
+        print(f"| {ours['work']} | {ours['median']:.1f} | {theirs} | {share} |")
+
+
 def main():
     opts = parse()
     os.makedirs(opts.models, exist_ok=True)
@@ -218,6 +232,7 @@ def main():
                   f"{ours / middle:.2f} | {f'{share * 100:.0f} %' if size else ''} |", flush=True)
             results.append({"work": name, "program": program, "tok_s": values, "median": middle,
                             "kvass_per_it": ours / middle, "of_streaming_read": share})
+    summarize(results)
     if opts.json:
         with open(opts.json, "w") as out:
             json.dump({"limits": machine, "missing": missing, "rounds": opts.rounds,
