@@ -47,7 +47,8 @@ def parse():
 
 def run(args, threads):
     env = dict(os.environ, OMP_NUM_THREADS=str(threads), CALM_CPU="1")
-    done = subprocess.run(args, capture_output=True, text=True, env=env, stdin=subprocess.DEVNULL)
+    done = subprocess.run(args, capture_output=True, text=True, errors="replace", env=env,
+                          stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         print(f"{args[0]}: exit {done.returncode}: {done.stderr.strip()[-200:]}", file=sys.stderr)
         return None
