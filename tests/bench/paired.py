@@ -62,7 +62,8 @@ def kvass(path, threads, *flags):
 
 
 def llama_bench(program, path, threads, *flags):
-    done = run([program, "-m", path, "-t", str(threads), "-fa", "0,1", "-r", "1", "-o", "json",
+    attention = "1" if "-ctk" in flags else "0,1"  # a quantized cache needs flash attention
+    done = run([program, "-m", path, "-t", str(threads), "-fa", attention, "-r", "1", "-o", "json",
                 *flags], threads)
     return max(r["avg_ts"] for r in json.loads(done.stdout)) if done else MISSING
 
