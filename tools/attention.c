@@ -224,17 +224,6 @@ static void find_same_keys(attention_result *r)
 
 /* ---- the document --------------------------------------------------------------------------- */
 
-static json_t *pieces_json(const attention_result *r)
-{
-    json_t *pieces = json_array();
-    for (size_t i = 0; pieces && i < r->ids->n; i++) {
-        size_t n = 0;
-        const char *piece = r->tok ? kvass_tokenizer_piece(r->tok, r->ids->data[i], &n) : NULL;
-        (void)json_array_append_new(pieces, piece ? cli_json_text(piece, n) : json_null());
-    }
-    return pieces;
-}
-
 static json_t *key_names_json(void)
 {
     json_t *names = json_object();
@@ -269,7 +258,8 @@ static json_t *head_json(const attention_result *r)
                      "n_kv_heads", (int)r->info.n_kv_heads, "n_meta", (int)r->info.n_meta,
                      "n_positions", (int)r->n, "first_query", (int)r->first_query, "path",
                      r->args->decode ? "decode" : "prefill", "cache", cache, "tokens",
-                     cli_json_ids(r->ids->data, r->ids->n), "pieces", pieces_json(r), "key_names",
+                     cli_json_ids(r->ids->data, r->ids->n), "pieces",
+                     cli_json_pieces(r->tok, r->ids->data, r->ids->n), "key_names",
                      key_names_json(), "commit", KVASS_COMMIT);
 }
 

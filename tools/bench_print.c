@@ -189,16 +189,14 @@ static json_t *shape_document(const bench_result *r)
 
 static json_t *run_document(const bench_result *r)
 {
-    char fingerprint[17];
-    (void)snprintf(fingerprint, sizeof fingerprint, "%016llx",
-                   (unsigned long long)r->info.fingerprint);
     json_t *run = json_pack(
-        "{s:i, s:s, s:o, s:s, s:s, s:s, s:s, s:o, s:s, s:i, s:s, s:b, s:o, s:s, s:s, s:I}",
+        "{s:i, s:s, s:o, s:o, s:s, s:s, s:s, s:o, s:s, s:i, s:s, s:b, s:o, s:s, s:s, s:I}",
         "schema_version", SCHEMA_VERSION, "kind", "bench", "model",
-        cli_json_text(r->info.path, strlen(r->info.path)), "model_fingerprint", fingerprint,
-        "family", r->info.family, "format", r->info.format, "dtype", r->dtype, "cpu",
-        cli_json_text(r->cpu, strlen(r->cpu)), "isa", r->isa, "threads", (int)r->n_threads,
-        "kv_type", kvass_store_name(r->args->opts.context.store), "deterministic",
+        cli_json_text(r->info.path, strlen(r->info.path)), "model_fingerprint",
+        cli_json_fingerprint(r->info.fingerprint), "family", r->info.family, "format",
+        r->info.format, "dtype", r->dtype, "cpu", cli_json_text(r->cpu, strlen(r->cpu)), "isa",
+        r->isa, "threads", (int)r->n_threads, "kv_type",
+        kvass_store_name(r->args->opts.context.store), "deterministic",
         (int)r->args->opts.context.deterministic, "load_average", cli_json_real(r->load_average, 2),
         "time_includes", in_the_time, "commit", KVASS_COMMIT, "peak_rss_bytes",
         (json_int_t)cli_peak_bytes());

@@ -184,6 +184,10 @@ json_t *cli_json_real(double x, int digits);
 json_t *cli_json_cache(const kvass_context *ctx);
 /* ids[n] */
 json_t *cli_json_ids(const int32_t *ids, size_t n);
+/* The text of each of ids[n], null for those that have none or when tok is NULL. */
+json_t *cli_json_pieces(const kvass_tokenizer *tok, const int32_t *ids, size_t n);
+/* 16 hexadecimal digits */
+json_t *cli_json_fingerprint(uint64_t fingerprint);
 /* Print the document on one line and drop it. Returns an exit code. */
 int cli_print_json(json_t *document);
 

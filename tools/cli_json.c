@@ -42,6 +42,22 @@ json_t *cli_json_ids(const int32_t *ids, size_t n)
     return array;
 }
 
+json_t *cli_json_pieces(const kvass_tokenizer *tok, const int32_t *ids, size_t n)
+{
+    json_t *pieces = json_array();
+    for (size_t i = 0; pieces && i < n; i++) {
+        size_t n_bytes = 0;
+        const char *piece = tok ? kvass_tokenizer_piece(tok, ids[i], &n_bytes) : NULL;
+        (void)json_array_append_new(pieces, piece ? cli_json_text(piece, n_bytes) : json_null());
+    }
+    return pieces;
+}
+
+json_t *cli_json_fingerprint(uint64_t fingerprint)
+{
+    return json_sprintf("%016llx", (unsigned long long)fingerprint);
+}
+
 json_t *cli_json_cache(const kvass_context *ctx)
 {
     kvass_context_info info;

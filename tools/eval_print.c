@@ -266,15 +266,6 @@ json_t *eval_scores_json(const eval_results *r)
     return root;
 }
 
-/* 16 hexadecimal digits */
-static json_t *fingerprint_json(const kvass_model_info *info)
-{
-    char fingerprint[17];
-    (void)snprintf(fingerprint, sizeof fingerprint, "%016llx",
-                   (unsigned long long)info->fingerprint);
-    return json_string(fingerprint);
-}
-
 int eval_print_json(const eval_results *r)
 {
     double kept = r->needle ? r->needle->kept : NAN;
@@ -283,13 +274,15 @@ int eval_print_json(const eval_results *r)
     if (r->scores) {
         ok = join(root, eval_scores_json(r)) && ok;
     }
-    ok = join(root, json_pack("{s:o, s:o}", "model_fingerprint", fingerprint_json(r->info),
-                              "needle_kept", cli_json_real(kept, 6))) &&
+    ok = join(root, json_pack("{s:o, s:o}", "model_fingerprint",
+                              cli_json_fingerprint(r->info->fingerprint), "needle_kept",
+                              cli_json_real(kept, 6))) &&
          ok;
     if (r->reference) {
         const char *path = r->reference->path;
         ok = join(root, json_pack("{s:o, s:o}", "reference", cli_json_text(path, strlen(path)),
-                                  "reference_fingerprint", fingerprint_json(r->reference))) &&
+                                  "reference_fingerprint",
+                                  cli_json_fingerprint(r->reference->fingerprint))) &&
              ok;
     }
     if (r->stream) {

@@ -52,13 +52,7 @@ static json_t *reals(const double *values, size_t n, int digits)
 
 json_t *generate_tokens_document(const generate_run *run, const generate_sample *s)
 {
-    json_t *pieces = json_array();
-    for (size_t i = 0; pieces && i < s->out.n; i++) {
-        size_t n = 0;
-        const char *piece = kvass_tokenizer_piece(run->tok, s->out.data[i], &n);
-        (void)json_array_append_new(pieces, piece ? cli_json_text(piece, n) : json_null());
-    }
-    return json_pack("{s:o, s:o, s:o}", "pieces", pieces, "token_ms",
-                     reals(s->token_ms, s->out.n, 4), "token_logprob",
+    return json_pack("{s:o, s:o, s:o}", "pieces", cli_json_pieces(run->tok, s->out.data, s->out.n),
+                     "token_ms", reals(s->token_ms, s->out.n, 4), "token_logprob",
                      reals(s->token_logprob, s->out.n, 5));
 }

@@ -291,12 +291,9 @@ static json_t *tokenizer_document(const report *r)
 static int print_document(const inspect_args *args, const kvass_model *model, const report *r)
 {
     const kvass_model_info *info = &r->info;
-    char fingerprint[17];
-    (void)snprintf(fingerprint, sizeof fingerprint, "%016llx",
-                   (unsigned long long)info->fingerprint);
     json_t *root = json_pack(
         "{s:o, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:i, s:o, s:I, s:I, "
-        "s:o, s:s}",
+        "s:o, s:o}",
         "path", cli_json_text(info->path, strlen(info->path)), "family", info->family, "format",
         info->format, "positions", info->positions, "n_layers", (int)info->n_layers, "dim",
         (int)info->dim, "n_heads", (int)info->n_heads, "n_kv_heads", (int)info->n_kv_heads,
@@ -304,7 +301,7 @@ static int print_document(const inspect_args *args, const kvass_model *model, co
         (int)info->n_vocab, "n_ctx", (int)info->n_ctx, "tied", (int)info->tied, "bos",
         (int)info->bos, "eos", cli_json_ids(info->eos, (size_t)info->n_eos), "n_params",
         (json_int_t)info->n_params, "weight_bytes", (json_int_t)info->weight_bytes, "dtypes",
-        dtype_list(r), "fingerprint", fingerprint);
+        dtype_list(r), "fingerprint", cli_json_fingerprint(info->fingerprint));
     json_t *per_token = json_object();
     for (int i = 0; per_token && i < N_STORES; i++) {
         (void)json_object_set_new(per_token, kvass_store_name(stores[i]),

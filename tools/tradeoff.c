@@ -143,25 +143,24 @@ static json_t *describe(const job *j)
 {
     const kvass_context_options *opt = &j->args->opts.context;
     const kvass_model_info *info = &j->info;
-    char fingerprint[17], text[17], cpu[128];
+    char cpu[128];
     double load = cli_load_average();
-    (void)snprintf(fingerprint, sizeof fingerprint, "%016llx",
-                   (unsigned long long)info->fingerprint);
-    (void)snprintf(text, sizeof text, "%016llx", (unsigned long long)hash_of(&j->text.bytes));
     cli_cpu_name(cpu, sizeof cpu);
     return json_pack(
-        "{s:i, s:s, s:o, s:s, s:s, s:s, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:s, s:o, s:s, s:i, "
+        "{s:i, s:s, s:o, s:o, s:s, s:s, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:s, s:i, "
         "s:i, s:b, s:o, s:s, s:s}",
         "schema_version", 1, "kind", "tradeoff", "model",
-        cli_json_text(info->path, strlen(info->path)), "model_fingerprint", fingerprint, "family",
-        info->family, "dtype", cli_main_dtype(j->model), "n_params", (json_int_t)info->n_params,
-        "weight_bytes", (json_int_t)info->weight_bytes, "n_layers", (int)info->n_layers,
-        "n_kv_heads", (int)info->n_kv_heads, "head_dim", (int)info->head_dim, "n_meta",
-        (int)info->n_meta, "trained_ctx", (int)info->n_ctx, "text_fingerprint", text, "cpu",
-        cli_json_text(cpu, strlen(cpu)), "isa", kvass_isa_name(opt->isa), "threads",
-        (int)opt->n_threads, "batch", (int)opt->n_batch, "deterministic", (int)opt->deterministic,
-        "load_average", load < 0 ? json_null() : cli_json_real(load, 2), "version", kvass_version(),
-        "commit", KVASS_COMMIT);
+        cli_json_text(info->path, strlen(info->path)), "model_fingerprint",
+        cli_json_fingerprint(info->fingerprint), "family", info->family, "dtype",
+        cli_main_dtype(j->model), "n_params", (json_int_t)info->n_params, "weight_bytes",
+        (json_int_t)info->weight_bytes, "n_layers", (int)info->n_layers, "n_kv_heads",
+        (int)info->n_kv_heads, "head_dim", (int)info->head_dim, "n_meta", (int)info->n_meta,
+        "trained_ctx", (int)info->n_ctx, "text_fingerprint",
+        cli_json_fingerprint(hash_of(&j->text.bytes)), "cpu", cli_json_text(cpu, strlen(cpu)),
+        "isa", kvass_isa_name(opt->isa), "threads", (int)opt->n_threads, "batch", (int)opt->n_batch,
+        "deterministic", (int)opt->deterministic, "load_average",
+        load < 0 ? json_null() : cli_json_real(load, 2), "version", kvass_version(), "commit",
+        KVASS_COMMIT);
 }
 
 /* a line of this job; run: the members of a finished run, which it takes, or NULL */
