@@ -48,6 +48,8 @@ const json_t *report_array(const report_place *place, const json_t *object, cons
 void report_bad(const report_place *place, const char *fmt, ...) KVASS_PRINTF(2, 3);
 
 json_t *report_file_name(const report_place *place);
+/* What token i is called: its piece of text, or its number where there is none. */
+json_t *report_label(const json_t *ids, const json_t *pieces, size_t i);
 
 /* One document of each kind into the data; exit codes. */
 int report_add_bench(report_data *data, const report_place *place, const json_t *document);

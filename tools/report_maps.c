@@ -116,18 +116,9 @@ static json_t *labels_of(const report_place *place, const json_t *document, int6
         *ok = false;
     }
     for (int64_t i = 0; *ok && i < n; i++) {
-        size_t t = i < n_meta ? 0 : (size_t)(i - n_meta);
-        const json_t *piece = i < n_meta ? NULL : json_array_get(pieces, t);
-        char name[48];
-        if (i < n_meta) {
-            (void)snprintf(name, sizeof name, "meta %lld", (long long)i);
-        } else {
-            (void)snprintf(name, sizeof name, "id %lld",
-                           (long long)json_integer_value(json_array_get(tokens, t)));
-        }
-        (void)json_array_append_new(labels, json_is_string(piece)
-                                                ? json_string(json_string_value(piece))
-                                                : json_string(name));
+        (void)json_array_append_new(
+            labels, i < n_meta ? json_sprintf("meta %lld", (long long)i)
+                               : report_label(tokens, pieces, (size_t)(i - n_meta)));
     }
     return labels;
 }

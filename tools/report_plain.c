@@ -6,9 +6,9 @@
 #include <string.h>
 
 /* a CSV field: quoted, quotes doubled */
-static void put_text(FILE *file, const json_t *object, const char *name)
+static void put_text(FILE *file, const json_t *value)
 {
-    const char *text = json_string_value(json_object_get(object, name));
+    const char *text = json_string_value(value);
     (void)fputc('"', file);
     for (const char *c = text ? text : ""; *c != '\0'; c++) {
         (void)(*c == '"' ? fputs("\"\"", file) : fputc(*c == '\n' || *c == '\r' ? ' ' : *c, file));
@@ -17,10 +17,8 @@ static void put_text(FILE *file, const json_t *object, const char *name)
 }
 
 /* a number, `missing` where there is none */
-static void put_number(FILE *file, const json_t *object, const char *name, const char *missing,
-                       char after)
+static void put_number(FILE *file, const json_t *value, const char *missing, char after)
 {
-    const json_t *value = json_object_get(object, name);
     if (json_is_number(value)) {
         (void)fprintf(file, "%.9g%c", json_number_value(value), after);
     } else {
@@ -38,19 +36,15 @@ static void put_tokens(const report_data *data, FILE *file)
         int64_t n_prompt = json_integer_value(json_object_get(text, "n_prompt"));
         json_array_foreach(json_object_get(text, "labels"), t, label)
         {
-            json_t *point = json_pack("{s:O, s:O, s:O}", "label", label, "ms",
-                                      json_array_get(json_object_get(text, "ms"), t), "logprob",
-                                      json_array_get(json_object_get(text, "logprob"), t));
             (void)fputs("tokens,", file);
-            put_text(file, text, "model");
+            put_text(file, json_object_get(text, "model"));
             (void)fprintf(file, "seed %lld,\"\",,%lld,",
                           (long long)json_integer_value(json_object_get(text, "seed")),
                           (long long)(n_prompt + (int64_t)t));
-            put_number(file, point, "ms", "", ',');
+            put_number(file, json_array_get(json_object_get(text, "ms"), t), "", ',');
             (void)fputs(",,,,,,,,", file);
-            put_text(file, point, "label");
-            put_number(file, point, "logprob", "", '\n');
-            json_decref(point);
+            put_text(file, label);
+            put_number(file, json_array_get(json_object_get(text, "logprob"), t), "", '\n');
         }
     }
 }
@@ -69,27 +63,27 @@ void report_write_csv(const report_data *data, FILE *file)
     json_array_foreach(data->speed, i, point)
     {
         (void)fputs("speed,", file);
-        put_text(file, point, "model");
-        put_text(file, point, "mode");
+        put_text(file, json_object_get(point, "model"));
+        put_text(file, json_object_get(point, "mode"));
         (void)fputs("\"\",", file);
-        put_number(file, point, "threads", "", ',');
-        put_number(file, point, "n_ctx", "", ',');
+        put_number(file, json_object_get(point, "threads"), "", ',');
+        put_number(file, json_object_get(point, "n_ctx"), "", ',');
         for (int n = 0; n < 3; n++) {
-            put_number(file, point, numbers[n], "", ',');
+            put_number(file, json_object_get(point, numbers[n]), "", ',');
         }
-        put_number(file, point, "kv_bytes", "", ',');
+        put_number(file, json_object_get(point, "kv_bytes"), "", ',');
         (void)fputs(",,,,,,\n", file);
     }
     json_array_foreach(data->runs, i, point)
     {
         (void)fputs("tradeoff,", file);
-        put_text(file, point, "model");
-        put_text(file, point, "cache");
-        put_text(file, point, "flags");
-        put_number(file, point, "threads", "", ',');
-        put_number(file, point, "n_ctx", "", ',');
+        put_text(file, json_object_get(point, "model"));
+        put_text(file, json_object_get(point, "cache"));
+        put_text(file, json_object_get(point, "flags"));
+        put_number(file, json_object_get(point, "threads"), "", ',');
+        put_number(file, json_object_get(point, "n_ctx"), "", ',');
         for (int n = 0; n < N_NUMBERS; n++) {
-            put_number(file, point, numbers[n], "", ',');
+            put_number(file, json_object_get(point, numbers[n]), "", ',');
         }
         (void)fputs(",\n", file);
     }
@@ -135,7 +129,8 @@ static void put_blocks(FILE *file, const json_t *list, const char *series,
             const json_t *point = json_array_get(list, j);
             for (int c = 0; c < n_columns && json_equal(json_object_get(point, series), value);
                  c++) {
-                put_number(file, point, columns[c], "NaN", c + 1 < n_columns ? ' ' : '\n');
+                put_number(file, json_object_get(point, columns[c]), "NaN",
+                           c + 1 < n_columns ? ' ' : '\n');
             }
         }
         (void)fputs("\n\n", file);
@@ -171,12 +166,9 @@ static void put_texts(const report_data *data, FILE *file)
         const json_t *ms = json_object_get(text, "ms"), *logs = json_object_get(text, "logprob");
         int64_t n_prompt = json_integer_value(json_object_get(text, "n_prompt"));
         for (size_t t = 0; t < json_array_size(ms); t++) {
-            json_t *point = json_pack("{s:O, s:O}", "ms", json_array_get(ms, t), "logprob",
-                                      json_array_get(logs, t));
             (void)fprintf(file, "%lld ", (long long)(n_prompt + (int64_t)t));
-            put_number(file, point, "ms", "NaN", ' ');
-            put_number(file, point, "logprob", "NaN", '\n');
-            json_decref(point);
+            put_number(file, json_array_get(ms, t), "NaN", ' ');
+            put_number(file, json_array_get(logs, t), "NaN", '\n');
         }
         (void)fputs("\n\n", file);
     }

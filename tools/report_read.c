@@ -50,6 +50,13 @@ json_t *report_file_name(const report_place *place)
     return cli_json_text(place->file, strlen(place->file));
 }
 
+json_t *report_label(const json_t *ids, const json_t *pieces, size_t i)
+{
+    json_t *piece = json_array_get(pieces, i);
+    long long id = (long long)json_integer_value(json_array_get(ids, i));
+    return json_is_string(piece) ? json_incref(piece) : json_sprintf("id %lld", id);
+}
+
 static const char *kind_of(const json_t *value)
 {
     static const char *const names[] = {

@@ -39,15 +39,7 @@ static json_t *labels_of(const json_t *ids, const json_t *pieces)
 {
     json_t *labels = json_array();
     for (size_t i = 0; labels && i < json_array_size(ids); i++) {
-        json_t *piece = json_array_get(pieces, i);
-        char name[48];
-        (void)snprintf(name, sizeof name, "id %lld",
-                       (long long)json_integer_value(json_array_get(ids, i)));
-        if (json_is_string(piece)) {
-            (void)json_array_append(labels, piece);
-        } else {
-            (void)json_array_append_new(labels, json_string(name));
-        }
+        (void)json_array_append_new(labels, report_label(ids, pieces, i));
     }
     return labels;
 }
