@@ -290,4 +290,23 @@ static inline void expect_truncations_refused(const folder *f, const char *name,
     free(bytes);
 }
 
+/* The same tokenizer by way of a tokenizer.json in the folder. */
+static inline kvass_tokenizer *open_as_json(const folder *f, const kvass_tokenizer *tok)
+{
+    kvass_metadata *m = NULL;
+    kvass_tokenizer *back = NULL;
+    kvass_error err = {0};
+    size_t n = 0;
+    if (kvass_tokenizer_describe_json(tok, &m, &err) != KVASS_OK) {
+        fail_msg("%s", err.message);
+    }
+    const char *text = kvass_metadata_json(m, &n);
+    unit_write(in_folder(f, "tokenizer.json"), text, n);
+    kvass_metadata_close(&m);
+    if (kvass_tokenizer_open(&back, in_folder(f, "tokenizer.json"), 0, &err) != KVASS_OK) {
+        fail_msg("%s", err.message);
+    }
+    return back;
+}
+
 #endif

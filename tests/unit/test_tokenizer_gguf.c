@@ -163,19 +163,7 @@ static void check_again(const folder *f, const char *words)
     static const char *const texts[] = {
         "abc ab  bc", "a\nb<|x|>ab",  " ", "", "bcab abc", "d", "a<|end|>c<x>",
         "</s>ab",     "  ab    a   c"};
-    kvass_tokenizer *tok = open_or_fail(f, words), *back = NULL;
-    kvass_metadata *m = NULL;
-    kvass_error err = {0};
-    size_t n = 0;
-    if (kvass_tokenizer_describe_json(tok, &m, &err) != KVASS_OK) {
-        fail_msg("%s", err.message);
-    }
-    const char *json = kvass_metadata_json(m, &n);
-    unit_write(in_folder(f, "tokenizer.json"), json, n);
-    kvass_metadata_close(&m);
-    if (kvass_tokenizer_open(&back, in_folder(f, "tokenizer.json"), 0, &err) != KVASS_OK) {
-        fail_msg("%s", err.message);
-    }
+    kvass_tokenizer *tok = open_or_fail(f, words), *back = open_as_json(f, tok);
     for (size_t i = 0; i < 2 * sizeof texts / sizeof *texts; i++) {
         const char *text = texts[i / 2];
         kvass_encode_options opt = kvass_encode_options_default();

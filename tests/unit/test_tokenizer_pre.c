@@ -45,25 +45,6 @@ static kvass_tokenizer *open_named(const folder *f, const char *pre)
     return tok;
 }
 
-/* The same tokenizer by way of a tokenizer.json. */
-static kvass_tokenizer *open_again(const folder *f, const kvass_tokenizer *tok)
-{
-    kvass_metadata *m = NULL;
-    kvass_tokenizer *back = NULL;
-    kvass_error err = {0};
-    size_t n = 0;
-    if (kvass_tokenizer_describe_json(tok, &m, &err) != KVASS_OK) {
-        fail_msg("%s", err.message);
-    }
-    const char *text = kvass_metadata_json(m, &n);
-    unit_write(in_folder(f, "tokenizer.json"), text, n);
-    kvass_metadata_close(&m);
-    if (kvass_tokenizer_open(&back, in_folder(f, "tokenizer.json"), 0, &err) != KVASS_OK) {
-        fail_msg("%s", err.message);
-    }
-    return back;
-}
-
 /* All texts, as a way in ids.json has them. */
 static void check_name(const char *pre, const kvass_tokenizer *tok, const kvass_json *texts,
                        const kvass_json *way)
@@ -129,7 +110,7 @@ static void every_name(void **state)
         if (!way) {
             fail_msg("%s: not in ids.json: tools/reference/gguf_pre_goldens.py makes it", name);
         }
-        kvass_tokenizer *tok = open_named(*state, name), *back = open_again(*state, tok);
+        kvass_tokenizer *tok = open_named(*state, name), *back = open_as_json(*state, tok);
         check_name(name, tok, kvass_json_get(file, "texts"), way);
         check_name(name, back, kvass_json_get(file, "texts"), way);
         kvass_tokenizer_close(&back);
