@@ -116,6 +116,9 @@ int cli_fail(const kvass_error *err);
  * The string lives as long as the program. */
 const char *cli_find_model(const cli_options *opts);
 
+/* Whether it is a GGUF file, which has its tokenizer inside. */
+bool cli_is_gguf(const kvass_model_info *info);
+
 /* Open it (weights and all, unless header_only). Says what went wrong; returns an exit code. */
 int cli_open_model(cli_options *opts, bool header_only, kvass_model **model);
 

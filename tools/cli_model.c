@@ -181,6 +181,11 @@ int cli_open_model(cli_options *opts, bool header_only, kvass_model **model)
 
 /* ---- the tokenizer -------------------------------------------------------------------------- */
 
+bool cli_is_gguf(const kvass_model_info *info)
+{
+    return strncmp(info->format, "GGUF", 4) == 0;
+}
+
 /* whose tokenizers are not named alike */
 static bool is_llama2c(const kvass_model_info *info)
 {
@@ -245,7 +250,7 @@ static kvass_status open_tokenizer(const cli_options *opts, const kvass_model *m
     if (opts->tokenizer) {
         return kvass_tokenizer_open_as(tok, opts->tokenizer, &options, err);
     }
-    if (strncmp(info.format, "GGUF", 4) == 0) { /* it is in the file */
+    if (cli_is_gguf(&info)) {
         return kvass_tokenizer_open_as(tok, info.path, &options, err);
     }
     char folder[PATH_SIZE];
@@ -263,7 +268,7 @@ size_t cli_tokenizer_bytes(const kvass_model *model, char *path, size_t n)
     kvass_model_info info;
     kvass_model_get_info(model, &info);
     model_folder(info.path, folder);
-    bool beside = !is_llama2c(&info) && strncmp(info.format, "GGUF", 4) != 0;
+    bool beside = !is_llama2c(&info) && !cli_is_gguf(&info);
     for (int i = 0; i < 2 && beside; i++) {
         struct stat st;
         if (join(found, folder, names[i]) && stat(found, &st) == 0 && S_ISREG(st.st_mode) &&

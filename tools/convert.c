@@ -126,7 +126,7 @@ static bool is_in_gguf(const convert_args *args, const kvass_model *model)
     char magic[4] = "";
     if (!args->opts.tokenizer) {
         kvass_model_get_info(model, &info);
-        return strncmp(info.format, "GGUF", 4) == 0;
+        return cli_is_gguf(&info);
     }
     FILE *file = fopen(args->opts.tokenizer, "rb");
     bool is = file && fread(magic, 1, 4, file) == 4 && memcmp(magic, "GGUF", 4) == 0;

@@ -151,7 +151,7 @@ static void look_at_tokenizer(const inspect_args *args, const kvass_model *model
         r->glanced = inspect_glance(path, &r->glance);
         return;
     }
-    bool in_gguf = !args->opts.tokenizer && strncmp(r->info.format, "GGUF", 4) == 0;
+    bool in_gguf = !args->opts.tokenizer && cli_is_gguf(&r->info);
     if (in_gguf && inspect_glance_gguf(r->info.path, &r->tok) && r->tok.n_vocab > FEW) {
         return;
     }
